@@ -1,0 +1,81 @@
+"""The program ``trustlab``: its command groups, and how an error becomes an exit code."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from conf import ConfError
+from itl import ItlError
+from lab import LabError
+from lab.cli import terminal
+from tftp import TftpError
+from tvs import TvsError
+
+EXIT_USAGE = 2
+EXIT_UNKNOWN = 3
+EXIT_INTERRUPTED = 130
+
+GROUPS = {
+    "init": "lab.cli.node:init",
+    "serve": "lab.cli.node:serve",
+    "itl": "lab.cli.itl:itl_app",
+    "ctl": "lab.cli.itl:ctl_app",
+    "sgn": "lab.cli.itl:sgn_app",
+    "tvs": "lab.cli.tvs:app",
+    "tftp": "lab.cli.tftp:app",
+    "bundle": "lab.cli.bundle:app",
+    "store": "lab.cli.store:app",
+    "phone": "lab.cli.phone:app",
+    "demo": "lab.cli.demo:demo",
+}
+
+app = App(
+    name="trustlab",
+    help="The trust plane of Cisco IP phones on one lab machine.",
+    result_action="return_value",
+)
+for name, target in GROUPS.items():
+    app.command(target, name=name)
+
+
+@app.meta.default
+def run_in_state(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    state: Path = Path("var"),
+) -> object:
+    """Run one command of the program.
+
+    Parameters
+    ----------
+    tokens:
+        The command and what it takes.
+    state:
+        The folder with everything of a node.
+    """
+    terminal.use_state_dir(state)
+    return app(tokens, exit_on_error=False, print_error=False)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the program with ``arguments``; answers its exit code."""
+    try:
+        result = app.meta(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        terminal.say(f"trustlab: {error}")
+        return EXIT_USAGE
+    except (ConfError, ItlError, TvsError, TftpError, LabError) as error:
+        terminal.say(f"trustlab: {error}")
+        return error.exit_code
+    except OSError as error:
+        terminal.say(f"trustlab: {error}")
+        return EXIT_UNKNOWN
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Enter from the shell."""
+    sys.exit(run(sys.argv[1:]))

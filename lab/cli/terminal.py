@@ -1,0 +1,47 @@
+"""What commands print and where: JSON and tables to standard output, messages to standard error."""
+
+import re
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+console = Console(highlight=False, markup=False, emoji=False)
+messages = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+_state: ContextVar[Path] = ContextVar("state", default=Path("var"))
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def state_dir() -> Path:
+    """The folder of the node this command works on (``--state``)."""
+    return _state.get()
+
+
+def use_state_dir(path: Path) -> None:
+    """Make ``path`` the folder that :func:`state_dir` answers."""
+    _state.set(path)
+
+
+def clean(text: str) -> str:
+    r"""``text`` with control characters shown as ``\xNN``: a file must not drive a terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
+def emit(value: object) -> None:
+    """Print one JSON value on one line of standard output."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print a message on standard error, control characters made visible."""
+    messages.print(clean(text))
+
+
+def plain(value: Mapping[str, object]) -> str:
+    """Key=value text of a mapping, for people who read a log."""
+    return " ".join(f"{key}={clean(str(item))}" for key, item in value.items() if item is not None)

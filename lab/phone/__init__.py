@@ -1,0 +1,1 @@
+"""The emulated phone: what it holds, in which order it asks, what it believes."""

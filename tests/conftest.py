@@ -1,0 +1,52 @@
+"""Keys, real files and programs that tests of several rooms share."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+_real_file_tests: set[str] = set()
+
+
+@pytest.fixture(scope="session")
+def rsa_keys() -> Callable[[int], rsa.RSAPrivateKey]:
+    """``rsa_keys(n)``: the n-th RSA-2048 key of this run; made once, since making one is slow."""
+    keys: dict[int, rsa.RSAPrivateKey] = {}
+
+    def key(number: int) -> rsa.RSAPrivateKey:
+        if number not in keys:
+            keys[number] = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return keys[number]
+
+    return key
+
+
+@pytest.fixture
+def real_files(request: pytest.FixtureRequest) -> Path:
+    """The folder with files of real systems, named by TRUSTLAB_ARTIFACTS."""
+    folder = os.environ.get("TRUSTLAB_ARTIFACTS")
+    if not folder:
+        pytest.skip("TRUSTLAB_ARTIFACTS names no folder with files of real systems")
+    _real_file_tests.add(request.node.nodeid)
+    return Path(folder)
+
+
+@pytest.fixture
+def program() -> Callable[[str], str]:
+    """``program(name)``: the path of an outside program, or the test is skipped for want of it."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+        if path is None:
+            pytest.skip(f"the program {name} is not installed")
+        return path
+
+    return find
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests ran on files of real systems."""
+    terminalreporter.write_line(f"tests on files of real systems: {len(_real_file_tests)}")
