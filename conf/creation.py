@@ -1,0 +1,285 @@
+"""A node is created: its identities made or brought along, its cluster founded or joined."""
+
+import ipaddress
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from conf import ConfError
+from conf.files import write_whole
+from conf.identity import (
+    CALLMANAGER_ECDSA,
+    IDENTITIES,
+    IdentityError,
+    Member,
+    Node,
+    PrivateKey,
+    TlsIdentity,
+    identity_file,
+    load_node,
+    load_signer,
+    publish,
+    read_identity,
+    write_member,
+)
+from conf.settings import SETTINGS_FILE, load_settings
+
+DEFAULT_TVS_PORT = 2445
+KEY_BITS = 2048
+# CUCM's own terms: five years for most certificates, twenty at most for ITLRecovery.
+VALID_DAYS = 5 * 365
+RECOVERY_VALID_DAYS = 20 * 365
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*")
+_HOST_LENGTH = 64  # X.520's upper bound of a common name
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``trustlab init`` was asked for; ``identities`` maps a name to a PEM file."""
+
+    cluster: str | None
+    host: str
+    address: str
+    secure: bool
+    list_signer: str | None
+    identities: Mapping[str, Path]
+    ecdsa: bool = False
+    join: Path | None = None
+
+
+def create_node(state: Path, request: Request, *, force: bool = False) -> Path | None:
+    """Create the node ``state``, whole or not at all; answers where an old one went.
+
+    An existing node is never overwritten: with ``force`` its folder is renamed first. Raises
+    :class:`~conf.ConfError` with what is wrong.
+    """
+    _check(request)
+    peer = _peer(request)
+    backup = _make_room(state, force=force)
+    state.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{state.name}.", dir=state.parent))  # mode 0700
+    try:
+        _fill(draft, state, request, peer)
+        if state.exists():
+            state.rmdir()  # empty, as _make_room saw to
+        draft.rename(state)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        if backup is not None and not state.exists():
+            backup.rename(state)
+        raise
+    if peer is not None:
+        node = load_node(state)
+        missed = publish(node, node.own)
+        if missed:
+            raise IdentityError(f"joined, but {', '.join(map(str, missed))} cannot be written")
+    return backup
+
+
+def _check(request: Request) -> None:
+    if not _HOST.fullmatch(request.host) or len(request.host) > _HOST_LENGTH:
+        raise ConfError(
+            f"--node {request.host!r}: not a host name of at most {_HOST_LENGTH} octets"
+        )
+    try:
+        ipaddress.ip_address(request.address)
+    except ValueError as error:
+        raise ConfError(f"--address: {error}") from None
+    if request.cluster is not None and not re.fullmatch(r"[^\x00-\x1f\"\\]{1,64}", request.cluster):
+        raise ConfError("--cluster: 1 to 64 characters, no control character, quote or backslash")
+    known = (*IDENTITIES, CALLMANAGER_ECDSA)
+    for name in request.identities:
+        if name not in known:
+            raise ConfError(f"--identity {name}: no such identity; known: {', '.join(known)}")
+
+
+def _peer(request: Request) -> Node | None:
+    if request.join is None:
+        if request.cluster is None:
+            raise ConfError("--cluster is needed, unless --join names a node of a cluster")
+        return None
+    peer = load_node(request.join)
+    if request.cluster not in {None, peer.cluster}:
+        raise ConfError(f"--cluster {request.cluster}: {request.join} belongs to {peer.cluster}")
+    if request.secure and not peer.secure:
+        raise ConfError(f"--secure: the cluster {peer.cluster} is not secure")
+    if request.host in {member.host for member in peer.members}:
+        raise ConfError(f"--node {request.host}: the cluster {peer.cluster} has that node already")
+    if "ITLRecovery" in request.identities:
+        raise ConfError("--identity ITLRecovery: a cluster has one, which joining brings along")
+    return peer
+
+
+def _make_room(state: Path, *, force: bool) -> Path | None:
+    if not state.exists() or (state.is_dir() and not any(state.iterdir())):
+        return None
+    if not (state / SETTINGS_FILE).exists():
+        raise ConfError(f"{state}: is not empty and holds no node; name another folder")
+    if not force:
+        raise ConfError(f"{state}: holds a node already; --force backs it up and makes a new one")
+    if (state / "run.json").exists():
+        raise ConfError(f"{state}: its daemon runs (run.json); stop it first")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    backup = state.with_name(f"{state.name}.backup-{stamp}")
+    state.rename(backup)
+    return backup
+
+
+def _fill(draft: Path, state: Path, request: Request, peer: Node | None) -> None:
+    for folder in ("identities", "cluster", "tftp"):
+        (draft / folder).mkdir(mode=0o700)
+    identities = _identities(request, peer)
+    for name, identity in identities.items():
+        write_whole(identity_file(draft, name), _pem(identity))
+    if request.list_signer is not None:
+        list_signer = request.list_signer
+    else:
+        list_signer = peer.list_signer if peer is not None else "ITLRecovery"
+    for name in {"CallManager", list_signer}:
+        load_signer(draft, name)
+    cluster = peer.cluster if peer is not None else request.cluster
+    secure = peer.secure if peer is not None else request.secure
+    text = _SETTINGS.format(
+        cluster=cluster,
+        host=request.host,
+        address=request.address,
+        secure=str(secure).lower(),
+        list_signer=list_signer,
+    )
+    write_whole(draft / SETTINGS_FILE, text.encode())
+    load_settings(draft, environment={})
+    others = peer.members if peer is not None else ()
+    own = Member(
+        host=request.host,
+        address=request.address,
+        tvs_port=DEFAULT_TVS_PORT,
+        order=1 + max((member.order for member in others), default=-1),
+        state=state,
+        certificates={name: identity.chain[0] for name, identity in identities.items()},
+    )
+    for member in (own, *others):
+        write_member(draft, member)
+
+
+def _identities(request: Request, peer: Node | None) -> dict[str, TlsIdentity]:
+    brought = {name: read_identity(path) for name, path in request.identities.items()}
+    if peer is not None:
+        brought["ITLRecovery"] = read_identity(identity_file(peer.state, "ITLRecovery"))
+    names = [*IDENTITIES, *([CALLMANAGER_ECDSA] if request.ecdsa else [])]
+    missing = [name for name in names if name not in brought]
+    with ThreadPoolExecutor() as pool:
+        made = pool.map(lambda name: _make(name, request.host), missing)
+        brought |= dict(zip(missing, made, strict=True))
+    return brought
+
+
+def _make(name: str, host: str) -> TlsIdentity:
+    if name == CALLMANAGER_ECDSA:
+        return self_signed(name, host, ec.generate_private_key(ec.SECP384R1()))
+    return self_signed(
+        name, host, rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    )
+
+
+def common_name(name: str, host: str) -> str:
+    """The common name CUCM gives the certificate of an identity on ``host``.
+
+    CallManager, TVS and tomcat carry the host name; CAPF-XXXXXXXX and ITLRECOVERY_host are the
+    forms `show ctl` prints in Cisco documents 118893 and 117598.
+    """
+    if name == "CAPF":
+        return f"CAPF-{secrets.token_hex(4)}"
+    if name == "ITLRecovery":
+        return f"ITLRECOVERY_{host}"[:_HOST_LENGTH]
+    if name == CALLMANAGER_ECDSA:
+        return f"{host[: _HOST_LENGTH - 3]}-EC"
+    return host
+
+
+def self_signed(
+    name: str, host: str, key: PrivateKey, *, begin: datetime | None = None
+) -> TlsIdentity:
+    """A self-signed certificate of CUCM's shape for the identity ``name`` of ``host``.
+
+    ``begin`` is the start of its validity (default: an hour ago, for clocks that differ).
+    """
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COUNTRY_NAME, "DE"),
+            x509.NameAttribute(NameOID.STATE_OR_PROVINCE_NAME, "Lab"),
+            x509.NameAttribute(NameOID.LOCALITY_NAME, "Bench"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "trustlab"),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "Voice"),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name(name, host)),
+        ]
+    )
+    begin = begin or datetime.now(UTC) - timedelta(hours=1)
+    days = RECOVERY_VALID_DAYS if name == "ITLRecovery" else VALID_DAYS
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_encipherment=isinstance(key, rsa.RSAPrivateKey),
+        data_encipherment=isinstance(key, rsa.RSAPrivateKey),
+        key_cert_sign=True,
+        content_commitment=False,
+        key_agreement=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=days))
+        .add_extension(usage, critical=False)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return TlsIdentity((certificate.public_bytes(serialization.Encoding.DER),), key)
+
+
+def _pem(identity: TlsIdentity) -> bytes:
+    key = identity.private_key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return key + b"".join(
+        x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+        for der in identity.chain
+    )
+
+
+_SETTINGS = """\
+# The settings of this node that differ from the defaults. Every key, its unit and its default:
+# `trustlab config default`. A running daemon reads this file again on SIGHUP.
+
+[node]
+cluster = "{cluster}"
+host = "{host}"
+address = "{address}"
+secure = {secure}
+list_signer = "{list_signer}"
+
+[phones]
+# MAC addresses of phones that get a rendered configuration, for example ["001122AABBCC"].
+macs = []
+"""
