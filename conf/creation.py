@@ -33,6 +33,7 @@ from conf.identity import (
     read_identity,
     write_member,
 )
+from conf.running import is_running
 from conf.settings import SETTINGS_FILE, load_settings
 
 DEFAULT_TVS_PORT = 2445
@@ -128,8 +129,8 @@ def _make_room(state: Path, *, force: bool) -> Path | None:
         raise ConfError(f"{state}: is not empty and holds no node; name another folder")
     if not force:
         raise ConfError(f"{state}: holds a node already; --force backs it up and makes a new one")
-    if (state / "run.json").exists():
-        raise ConfError(f"{state}: its daemon runs (run.json); stop it first")
+    if is_running(state):
+        raise ConfError(f"{state}: its daemon runs; stop it first")
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     backup = state.with_name(f"{state.name}.backup-{stamp}")
     state.rename(backup)

@@ -1,0 +1,74 @@
+"""One daemon a node: the lock it holds, and the record by which others find it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from conf import ConfError
+from conf.files import write_whole
+
+LOCK_FILE = "run.lock"
+RECORD_FILE = "run.json"
+
+
+class RunRecord(msgspec.Struct, frozen=True):
+    """What ``DIR/run.json`` holds: process id, and address and port of each service."""
+
+    pid: int
+    tvs: tuple[str, int]
+    tftp: tuple[str, int]
+    http: tuple[str, int] | None = None
+    https: tuple[str, int] | None = None
+
+
+@contextmanager
+def claim(state: Path) -> Iterator[None]:
+    """Be the one daemon of ``state`` for as long as the block runs.
+
+    The kernel frees the lock with the process, however it ends. Raises :class:`~conf.ConfError` when
+    another daemon has it.
+    """
+    descriptor = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            record = read_record(state)
+            who = f" (pid {record.pid})" if record else ""
+            raise ConfError(f"{state}: a daemon runs on this node already{who}") from None
+        yield
+        (state / RECORD_FILE).unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def write_record(state: Path, record: RunRecord) -> None:
+    """Let others find the daemon; called by the holder of the lock."""
+    write_whole(state / RECORD_FILE, msgspec.json.encode(record))
+
+
+def read_record(state: Path) -> RunRecord | None:
+    """The record of the daemon of ``state``, or None where there is none or it cannot be read."""
+    try:
+        return msgspec.json.decode((state / RECORD_FILE).read_bytes(), type=RunRecord)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def is_running(state: Path) -> bool:
+    """Whether a daemon holds the lock of ``state``."""
+    try:
+        descriptor = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
