@@ -29,8 +29,8 @@ class RunRecord(msgspec.Struct, frozen=True):
 def claim(state: Path) -> Iterator[None]:
     """Be the one daemon of ``state`` for as long as the block runs.
 
-    The kernel frees the lock with the process, however it ends. Raises :class:`~conf.ConfError` when
-    another daemon has it.
+    The kernel frees the lock with the process, however it ends. Raises :class:`~conf.ConfError`
+    when another daemon has it.
     """
     descriptor = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -40,8 +40,10 @@ def claim(state: Path) -> Iterator[None]:
             record = read_record(state)
             who = f" (pid {record.pid})" if record else ""
             raise ConfError(f"{state}: a daemon runs on this node already{who}") from None
-        yield
-        (state / RECORD_FILE).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            (state / RECORD_FILE).unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

@@ -55,6 +55,9 @@ class EventLog:
         """Close the file; nothing is reported after."""
         os.close(self._descriptor)
 
+    def _kept(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}") if number else self.path
+
     def _open(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 

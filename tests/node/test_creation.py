@@ -1,0 +1,190 @@
+"""`trustlab init`: what a node's folder holds, who may read it, what is refused."""
+
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from conf import ConfError
+from conf.creation import Request, create_node, self_signed
+from conf.identity import IDENTITIES, load_node, load_signer, load_tls_identity
+from conf.running import claim
+
+
+def request(host: str = "pub", **changes: object) -> Request:
+    values = {
+        "cluster": "alpha",
+        "host": host,
+        "address": "127.0.0.1",
+        "secure": False,
+        "list_signer": None,
+        "identities": {},
+    }
+    return Request(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    state = tmp_path_factory.mktemp("nodes") / "alpha"
+    create_node(state, request())
+    return state
+
+
+def pem_file(folder: Path, name: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> Path:
+    identity = self_signed(name, "brought", key)
+    path = folder / f"{name}.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + x509.load_der_x509_certificate(identity.chain[0]).public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+def test_only_the_owner_reads_a_node(founded: Path) -> None:
+    assert stat.S_IMODE(founded.stat().st_mode) == 0o700
+    for name in IDENTITIES:
+        assert stat.S_IMODE((founded / "identities" / f"{name}.pem").stat().st_mode) == 0o600
+
+
+def test_identities_have_cucm_shaped_subjects(founded: Path) -> None:
+    own = load_node(founded).own
+    names = {
+        name: x509.load_der_x509_certificate(der).subject.rfc4514_string()
+        for name, der in own.certificates.items()
+    }
+    assert names["CallManager"] == "CN=pub,OU=Voice,O=trustlab,L=Bench,ST=Lab,C=DE"
+    assert names["ITLRecovery"].startswith("CN=ITLRECOVERY_pub,")
+    assert names["CAPF"].startswith("CN=CAPF-")
+
+
+def test_openssl_reads_what_was_made(founded: Path, program: Callable[[str], str]) -> None:
+    pem = founded / "identities" / "CallManager.pem"
+    shown = subprocess.run(
+        [program("openssl"), "x509", "-in", pem, "-noout", "-text"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    ).stdout
+    assert "RSA Public-Key: (2048 bit)" in shown or "Public-Key: (2048 bit)" in shown
+    assert "DNS:pub" in shown
+
+
+def test_an_existing_node_is_never_overwritten(tmp_path: Path) -> None:
+    state = tmp_path / "node"
+    create_node(state, request())
+    before = load_signer(state, "CallManager").certificate
+    with pytest.raises(ConfError, match="holds a node already"):
+        create_node(state, request())
+    assert load_signer(state, "CallManager").certificate == before
+    backup = create_node(state, request(), force=True)
+    assert backup is not None
+    assert load_signer(backup, "CallManager").certificate == before
+    assert load_signer(state, "CallManager").certificate != before
+
+
+def test_force_leaves_a_running_node_alone(tmp_path: Path) -> None:
+    state = tmp_path / "node"
+    create_node(state, request())
+    with claim(state), pytest.raises(ConfError, match="its daemon runs"):
+        create_node(state, request(), force=True)
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfError, match="not empty and holds no node"):
+        create_node(tmp_path, request(), force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no key")
+    with pytest.raises(ConfError, match=r"broken\.pem"):
+        create_node(tmp_path / "node", request(identities={"TVS": broken}))
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.pem"]
+
+
+def test_joining_shares_itlrecovery_and_exchanges_certificates(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    create_node(first, request("pub", secure=True, list_signer="CallManager"))
+    create_node(second, request("sub", cluster=None, join=first, address="127.0.0.2"))
+    create_node(third, request("tftp", cluster="alpha", join=second, address="127.0.0.3"))
+    nodes = [load_node(state) for state in (first, second, third)]
+    assert [[member.host for member in node.members] for node in nodes] == [
+        ["pub", "sub", "tftp"]
+    ] * 3
+    assert all(node.cluster == "alpha" and node.secure for node in nodes)
+    assert all(node.list_signer == "CallManager" for node in nodes)
+    assert len({load_signer(node.state, "ITLRecovery").certificate for node in nodes}) == 1
+    assert len({node.own.certificates["TVS"] for node in nodes}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"cluster": "beta", "join": True}, "belongs to alpha"),
+        ({"secure": True, "join": True}, "is not secure"),
+        ({"host": "pub", "join": True}, "has that node already"),
+        ({"cluster": None}, "--cluster is needed"),
+        ({"host": "../up"}, "not a host name"),
+        ({"address": "300.1.1.1"}, "--address"),
+        ({"cluster": 'a"b'}, "--cluster"),
+        ({"identities": {"Tomcat": Path("x.pem")}}, "no such identity"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(
+    founded: Path, tmp_path: Path, changes: dict[str, object], text: str
+) -> None:
+    if changes.get("join"):
+        changes = {"host": "sub"} | changes | {"join": founded}
+    with pytest.raises(ConfError, match=text):
+        create_node(tmp_path / "node", request(**changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_identities_are_brought_along(tmp_path: Path, rsa_keys: Callable) -> None:
+    tvs = pem_file(tmp_path, "TVS", ec.generate_private_key(ec.SECP256R1()))
+    callmanager = pem_file(tmp_path, "CallManager", rsa_keys(0))
+    state = tmp_path / "node"
+    create_node(state, request(identities={"TVS": tvs, "CallManager": callmanager}))
+    loaded = load_signer(state, "CallManager").private_key
+    assert loaded.private_numbers() == rsa_keys(0).private_numbers()
+    assert isinstance(load_tls_identity(state, "TVS").private_key, ec.EllipticCurvePrivateKey)
+
+
+def test_an_identity_that_cannot_sign_is_refused(tmp_path: Path) -> None:
+    curve = pem_file(tmp_path, "CallManager", ec.generate_private_key(ec.SECP256R1()))
+    with pytest.raises(ConfError, match="RSA keys only"):
+        create_node(tmp_path / "node", request(identities={"CallManager": curve}))
+    odd = pem_file(tmp_path, "ITLRecovery", rsa.generate_private_key(65537, 3072))
+    with pytest.raises(ConfError, match="RSA-3072"):
+        create_node(tmp_path / "node", request(identities={"ITLRecovery": odd}))
+
+
+def test_a_key_of_another_certificate_is_refused(tmp_path: Path, rsa_keys: Callable) -> None:
+    one, other = pem_file(tmp_path, "TVS", rsa_keys(0)), pem_file(tmp_path, "CAPF", rsa_keys(1))
+    mixed = tmp_path / "mixed.pem"
+    key, _, _ = one.read_text().partition("-----BEGIN CERTIFICATE-----")
+    _, begin, certificate = other.read_text().partition("-----BEGIN CERTIFICATE-----")
+    mixed.write_text(key + begin + certificate)
+    with pytest.raises(ConfError, match="not the one of the certificate"):
+        create_node(tmp_path / "node", request(identities={"TVS": mixed}))
+
+
+def test_one_daemon_a_node(founded: Path) -> None:
+    with (
+        claim(founded),
+        pytest.raises(ConfError, match="runs on this node already"),
+        claim(founded),
+    ):
+        pass

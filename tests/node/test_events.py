@@ -1,0 +1,45 @@
+"""The event log: JSON lines, bounded, rotated, and never in the way of a service."""
+
+import json
+import os
+from pathlib import Path
+
+from lab.events import EventLog
+
+
+def test_events_are_json_lines_with_a_time(tmp_path: Path) -> None:
+    seen = []
+    log = EventLog(tmp_path / "events.jsonl", max_bytes=10_000, kept_files=1, readers=[seen.append])
+    log.report({"event": "tvs.answer", "device": "SEP001122AABBCC", "outcome": "trusted"})
+    log.close()
+    (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
+    event = json.loads(line)
+    assert event.pop("time").endswith("Z")
+    assert event == {"event": "tvs.answer", "device": "SEP001122AABBCC", "outcome": "trusted"}
+    assert seen[0]["device"] == "SEP001122AABBCC"
+
+
+def test_the_log_is_bounded_and_loses_the_oldest(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", max_bytes=1_000, kept_files=2)
+    for number in range(100):
+        log.report({"event": "x", "number": number})
+    log.close()
+    files = sorted(tmp_path.iterdir())
+    assert [path.name for path in files] == ["events.jsonl", "events.jsonl.1", "events.jsonl.2"]
+    assert all(path.stat().st_size <= 1_000 for path in files)
+    numbers = [
+        json.loads(line)["number"]
+        for name in ("events.jsonl.2", "events.jsonl.1", "events.jsonl")
+        for line in (tmp_path / name).read_text().splitlines()
+    ]
+    assert numbers == list(range(numbers[0], 100))
+
+
+def test_an_event_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", max_bytes=1_000, kept_files=1)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, log._descriptor)
+    os.close(full)
+    log.report({"event": "x"})
+    assert log.lost == 1
+    log.close()
