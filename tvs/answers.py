@@ -1,0 +1,224 @@
+"""From a question and the trusted certificates to an answer and its reason; pure.
+
+As the real server decides (Cisco documents 213407 and 118699): a query is looked up by serial number
+and issuer, a verify must match octet for octet; no chain, no revocation. Everything beyond that is
+a setting of :class:`AnswerPolicy`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Literal
+
+from itl.certificates import CertificateError, describe
+from itl.roles import Role
+from tvs.chain import certificate_authority_of
+from tvs.messages import Command, Request, Response, Status
+from tvs.snapshot import Entry, Snapshot
+
+_SIGNERS = (Role.SAST, Role.TFTP)
+
+# Roles by certificate type, which counts wherever the certificate lies, and by trust store, for
+# certificates of unknown type. Only {0, 3} of a CallManager certificate was seen in a real answer
+# (Cisco document 213407); all else is assumed.
+DEFAULT_ROLES: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        "CallManager": _SIGNERS,
+        "CallManager-ECDSA": _SIGNERS,
+        "ITLRecovery": _SIGNERS,
+        "CAPF": (Role.CAPF,),
+        "tomcat": (Role.APP_SERVER,),
+        "tomcat-ECDSA": (Role.APP_SERVER,),
+        "TVS": (Role.TVS,),
+        "Phone-SAST-trust": _SIGNERS,
+        "CallManager-trust": (Role.TFTP,),
+        "CAPF-trust": (Role.CAPF,),
+        "tomcat-trust": (Role.APP_SERVER,),
+        "TVS-trust": (Role.TVS,),
+    }
+)
+
+
+@dataclass(frozen=True)
+class DeviceOverride:
+    """What one device is answered, against the policy: for a lab only.
+
+    ``refuse`` answers status 1 whatever is known; ``roles`` and ``ttl_seconds`` replace those of a
+    positive answer (None: as for everybody).
+    """
+
+    refuse: bool = False
+    roles: tuple[int, ...] | None = None
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class AnswerPolicy:
+    """How answers are made.
+
+    ``roles``: role codes by certificate type or trust-store name. ``expired``: "warn" answers as
+    the real server seems to, "refuse" answers status 1. ``ca``: "exact" knows only the very
+    certificates, "chain" also trusts what a CA in a store has issued (verify only; never as
+    SAST). ``devices``: overrides by device name ("SEP001122334455" or the whole name sent).
+    """
+
+    roles: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: DEFAULT_ROLES)
+    ttl_seconds: int = 86_400
+    expired: Literal["warn", "refuse"] = "warn"
+    ca: Literal["exact", "chain"] = "exact"
+    devices: Mapping[str, DeviceOverride] = field(default_factory=dict)
+
+    def roles_of(self, entry: Entry) -> tuple[int, ...]:
+        """The roles of a certificate: those of its type, else of all stores it lies in; sorted."""
+        if entry.type in self.roles:
+            return self.roles[entry.type]
+        return tuple(sorted({role for store in entry.stores for role in self.roles.get(store, ())}))
+
+    def override_for(self, device: str | None) -> DeviceOverride | None:
+        """The override for a device by the name it sent, or by the part after its model."""
+        if not self.devices or device is None:
+            return None
+        return self.devices.get(device) or self.devices.get(device.rsplit("-", 1)[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is answered and why.
+
+    ``verdict`` is "trusted", "not trusted" or "unknown command"; ``reason`` and ``warnings`` are
+    words; ``entry`` is the trusted certificate asked about, or the CA it was trusted through.
+    """
+
+    response: Response
+    verdict: str
+    reason: str
+    entry: Entry | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def answer(request: Request, snapshot: Snapshot, policy: AnswerPolicy, now: datetime) -> Answer:
+    """Answer ``request`` from ``snapshot``; ``now`` (aware) decides what has expired."""
+    if not request.is_known:
+        number = (request.command + 1) & 0xFF  # one octet
+        response = Response(number, request.session, Status.NOT_TRUSTED)
+        reason = f"command {request.command} is not known; answered by {number}, status 1 (assumed)"
+        return Answer(response, "unknown command", reason)
+    if request.command == Command.QUERY_REQUEST:
+        found = _query(request, snapshot)
+    else:
+        found = _verify(request, snapshot, policy, now)
+    return _ruled(request, found, policy, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the look-up says before the policy does."""
+
+    entry: Entry | None
+    reason: str
+    warnings: tuple[str, ...] = ()
+    through_ca: bool = False
+
+
+def _query(request: Request, snapshot: Snapshot) -> _Found:
+    if not request.serial or not request.issuer:
+        missing = "issuer" if request.serial else "serial number"
+        return _Found(None, f"the query names no {missing}")
+    found = snapshot.issued(request.issuer, request.serial)
+    if not found:
+        return _Found(None, _unknown(snapshot, request.subject, request.issuer, request.serial))
+    entry = next((one for one in found if one.subject == request.subject), found[0])
+    warnings = []
+    if len(found) > 1:
+        warnings.append(f"{len(found)} certificates have this issuer and serial number")
+    if entry.issuer != request.issuer:
+        warnings.append("issuer found by its parts, not by its text")
+    if request.subject is not None and entry.subject != request.subject:
+        warnings.append(f"its subject is {entry.subject}, not {request.subject}")
+    return _Found(entry, _where(entry), tuple(warnings))
+
+
+def _verify(request: Request, snapshot: Snapshot, policy: AnswerPolicy, now: datetime) -> _Found:
+    der = request.certificate
+    if der is None:
+        return _Found(None, "the request holds no certificate")
+    entry = snapshot.same_octets(der)
+    if entry:
+        return _Found(entry, _where(entry))
+    try:
+        asked = describe(der)
+    except CertificateError as error:
+        return _Found(None, f"not in any store, and no certificate: {error}")
+    reason = _unknown(snapshot, asked.subject, asked.issuer, asked.serial)
+    for other in snapshot.issued(asked.issuer, asked.serial):
+        if describe(other.der).public_key == asked.public_key:
+            reason = f"same issuer, serial and key as a certificate {_where(other)}, other octets"
+        else:
+            reason = (
+                f"same issuer and serial as a certificate {_where(other)}, other key: "
+                "the destination renewed it after the export"
+            )
+    if policy.ca == "exact":
+        return _Found(None, reason)
+    chain = certificate_authority_of(
+        der, asked.issuer, snapshot, now if policy.expired == "refuse" else None
+    )
+    if chain.anchor is None:
+        return _Found(None, f"{reason}; {chain.reason}")
+    return _Found(chain.anchor, chain.reason, (), through_ca=True)
+
+
+def _ruled(request: Request, found: _Found, policy: AnswerPolicy, now: datetime) -> Answer:
+    """Apply expiry and the overrides to what was found, and put the answer together."""
+    command = request.command + 1
+    override = policy.override_for(request.device)
+    entry, warnings = found.entry, list(found.warnings)
+    refusal = None
+    if entry and entry.not_after < now:
+        expired = f"expired on {entry.not_after:%Y-%m-%d %H:%M:%S} UTC"
+        if policy.expired == "refuse":
+            refusal = f"{found.reason}, but {expired} and the policy refuses that"
+        else:
+            warnings.append(expired)
+    if override and override.refuse:
+        refusal = f"refused by the override for {request.device}; else: {found.reason}"
+    if entry is None or refusal:
+        response = Response(command, request.session, Status.NOT_TRUSTED)
+        return Answer(response, "not trusted", refusal or found.reason, entry, tuple(warnings))
+    roles, ttl_seconds = policy.roles_of(entry), policy.ttl_seconds
+    if found.through_ca:
+        roles = tuple(role for role in roles if role != Role.SAST)
+    if override:
+        warnings.append(f"override for {request.device}")
+        roles = roles if override.roles is None else override.roles
+        ttl_seconds = ttl_seconds if override.ttl_seconds is None else override.ttl_seconds
+    if not roles:
+        warnings.append("no role is known for it")
+    certificate = entry.der if request.command == Command.QUERY_REQUEST else None
+    response = Response(
+        command, request.session, Status.TRUSTED, certificate, tuple(roles), ttl_seconds
+    )
+    return Answer(response, "trusted", found.reason, entry, tuple(warnings))
+
+
+def _where(entry: Entry) -> str:
+    """Where the certificate was found, in words."""
+    return f"in {', '.join(sorted(entry.stores))}" if entry.stores else f"from {entry.source}"
+
+
+def _unknown(snapshot: Snapshot, subject: str | None, issuer: str, serial: bytes) -> str:
+    """Why nothing was found, as far as the snapshot shows it."""
+    same_serial = snapshot.with_serial(serial)
+    if same_serial:
+        return (
+            f"not in any store; serial known, but issued by {same_serial[0].issuer}, not {issuer}"
+        )
+    same_subject = snapshot.with_subject(subject) if subject else []
+    if same_subject:
+        other = same_subject[0]
+        return (
+            "not in any store; issuer and serial unknown; a certificate of the same subject with "
+            f"serial {other.serial.hex()} is {_where(other)}: renewed after the export"
+        )
+    return "not in any store; issuer and serial unknown"

@@ -1,0 +1,165 @@
+"""The trust store's file: created whole, recognised, migrated forward with a backup.
+
+One SQLite file in WAL mode: readers are never blocked, a writer that is killed leaves the state
+before its transaction. ``user_version`` is the version of the schema, ``application_id`` the octets
+"tlts". MIGRATIONS is only ever appended to: script N leads from version N to version N+1.
+"""
+
+import os
+import sqlite3
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tvs import TvsError
+
+APPLICATION_ID = int.from_bytes(b"tlts", "big")
+BUSY_SECONDS = 10.0
+
+MIGRATIONS = (
+    """
+    CREATE TABLE certificate (
+        id INTEGER PRIMARY KEY,
+        sha256 TEXT NOT NULL UNIQUE,   -- of the DER octets, lower-case hex
+        der BLOB NOT NULL,
+        subject TEXT NOT NULL,
+        issuer TEXT NOT NULL,
+        serial BLOB NOT NULL,          -- unsigned, minimal octets
+        not_after INTEGER NOT NULL,    -- seconds since 1970, UTC
+        type TEXT,                     -- CallManager, CAPF, ...; NULL: not known
+        source TEXT NOT NULL           -- who brought it, in words
+    );
+    CREATE INDEX certificate_key ON certificate (serial, issuer);
+    CREATE TABLE placement (
+        certificate INTEGER NOT NULL REFERENCES certificate (id),
+        store TEXT NOT NULL,           -- CallManager-trust, ...
+        PRIMARY KEY (certificate, store)
+    ) WITHOUT ROWID;
+    """,
+)
+VERSION = len(MIGRATIONS)
+
+
+class StoreError(TvsError):
+    """A trust store that cannot be used; the text names its file."""
+
+    exit_code = 2
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to the existing file ``path``, in autocommit mode, usable from any thread."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from None
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def prepare(path: Path) -> None:
+    """See to it that ``path`` is a trust store of the present version.
+
+    A missing one is created, whole or not at all. An older one is migrated, after a copy of it
+    went to ``NAME.vN.TIME.backup`` beside it. Raises StoreError for a file that is something else
+    or was written by a later trustlab.
+    """
+    if not path.exists():
+        _create(path)
+    connection = connect(path)
+    try:
+        if _version(connection, path) < VERSION:
+            _migrate(connection, path)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from None
+    finally:
+        connection.close()
+
+
+def build(connection: sqlite3.Connection, version: int = VERSION) -> None:
+    """Make the tables of ``version`` in the empty database behind ``connection``."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for script in MIGRATIONS[:version]:
+        connection.executescript(script)
+    connection.execute(f"PRAGMA user_version = {version}")
+
+
+def _create(path: Path) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    draft = Path(name)
+    try:
+        connection = connect(draft)
+        try:
+            build(connection)
+        finally:
+            connection.close()
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            return  # another process made it in the meantime: the same file but for the name
+    finally:
+        draft.unlink()
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{path}: no trust store: {error}") from None
+    if application != APPLICATION_ID:
+        raise StoreError(f"{path}: no trust store of trustlab")
+    if version > VERSION:
+        raise StoreError(
+            f"{path}: written by a later trustlab (schema {version}; this one knows {VERSION})"
+        )
+    return int(version)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    # The write lock is taken first: the copy, read by a connection of its own, is then exactly the
+    # state that is migrated.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(connection, path)
+        if version < VERSION:
+            _back_up(path, version)
+            for script in MIGRATIONS[version:]:
+                for statement in _statements(script):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _back_up(path: Path, version: int) -> None:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    backup = path.with_name(f"{path.name}.v{version}.{stamp}.backup")
+    draft = backup.with_name(f".{backup.name}")
+    source, copy = connect(path), sqlite3.connect(draft)
+    try:
+        source.backup(copy)
+    finally:
+        copy.close()
+        source.close()
+    draft.rename(backup)
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of ``script``: executescript would commit the transaction around it."""
+    statements, rest = [], ""
+    for line in script.splitlines(keepends=True):
+        rest += line
+        if sqlite3.complete_statement(rest):
+            statements.append(rest)
+            rest = ""
+    return statements
