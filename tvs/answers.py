@@ -1,8 +1,8 @@
 """From a question and the trusted certificates to an answer and its reason; pure.
 
-As the real server decides (Cisco documents 213407 and 118699): a query is looked up by serial number
-and issuer, a verify must match octet for octet; no chain, no revocation. Everything beyond that is
-a setting of :class:`AnswerPolicy`.
+As the real server decides (Cisco documents 213407 and 118699): a query is looked up by serial
+number and issuer, a verify must match octet for octet; no chain, no revocation. Everything beyond
+that is a setting of :class:`AnswerPolicy`.
 """
 
 from collections.abc import Mapping
@@ -166,7 +166,8 @@ def _verify(request: Request, snapshot: Snapshot, policy: AnswerPolicy, now: dat
     )
     if chain.anchor is None:
         return _Found(None, f"{reason}; {chain.reason}")
-    return _Found(chain.anchor, chain.reason, (), through_ca=True)
+    warnings = (_expired(asked.not_after),) if asked.not_after < now else ()
+    return _Found(chain.anchor, chain.reason, warnings, through_ca=True)
 
 
 def _ruled(request: Request, found: _Found, policy: AnswerPolicy, now: datetime) -> Answer:
@@ -176,7 +177,7 @@ def _ruled(request: Request, found: _Found, policy: AnswerPolicy, now: datetime)
     entry, warnings = found.entry, list(found.warnings)
     refusal = None
     if entry and entry.not_after < now:
-        expired = f"expired on {entry.not_after:%Y-%m-%d %H:%M:%S} UTC"
+        expired = _expired(entry.not_after)
         if policy.expired == "refuse":
             refusal = f"{found.reason}, but {expired} and the policy refuses that"
         else:
@@ -205,6 +206,10 @@ def _ruled(request: Request, found: _Found, policy: AnswerPolicy, now: datetime)
 def _where(entry: Entry) -> str:
     """Where the certificate was found, in words."""
     return f"in {', '.join(sorted(entry.stores))}" if entry.stores else f"from {entry.source}"
+
+
+def _expired(not_after: datetime) -> str:
+    return f"expired on {not_after:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _unknown(snapshot: Snapshot, subject: str | None, issuer: str, serial: bytes) -> str:

@@ -1,7 +1,7 @@
 """Is a certificate trusted through a CA in the store, and if not, why: pyOpenSSL's X509Store.
 
-OpenSSL, unlike stricter verifiers, takes what phones' clusters still hold: SHA-1 signatures, version
-1 certificates, certificates without extensions.
+OpenSSL, unlike stricter verifiers, takes what phones' clusters still hold: SHA-1 signatures,
+version 1 certificates, certificates without extensions.
 """
 
 from dataclasses import dataclass

@@ -42,7 +42,7 @@ class Entry:
 
 
 def entry_of(der: bytes, *, type: str | None, stores: Iterable[str], source: str) -> Entry:  # noqa: A002 - the field's name
-    """Read the certificate ``der`` into an entry. Raises :class:`itl.certificates.CertificateError`."""
+    """Read ``der`` into an entry. Raises :class:`itl.certificates.CertificateError`."""
     certificate = describe(der)
     return Entry(
         der=der,
@@ -119,7 +119,7 @@ def _merged(first: Entry, second: Entry) -> Entry:
 
 
 def _minimal(serial: bytes) -> bytes:
-    """The serial's octets without leading zeros: DER puts one before a set top bit, CUCM does not."""
+    """The octets without leading zeros: DER puts one before a set top bit, CUCM does not."""
     return serial.lstrip(b"\0")
 
 
