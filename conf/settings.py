@@ -167,7 +167,7 @@ def _lay(
 ) -> None:
     for name, value in above.items():
         key = f"{prefix}{name}"
-        if isinstance(value, dict) and isinstance(below.get(name), dict):
+        if isinstance(value, dict) and isinstance(below.setdefault(name, {}), dict):
             _lay(below[name], value, origins, origin, f"{key}.")
         else:
             below[name] = value

@@ -20,6 +20,7 @@ EXIT_INTERRUPTED = 130
 GROUPS = {
     "init": "lab.cli.node:init",
     "serve": "lab.cli.node:serve",
+    "config": "lab.cli.config:app",
     "itl": "lab.cli.itl:itl_app",
     "ctl": "lab.cli.itl:ctl_app",
     "sgn": "lab.cli.itl:sgn_app",
