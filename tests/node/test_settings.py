@@ -30,7 +30,7 @@ def test_layers_go_above_each_other(tmp_path: Path) -> None:
         (NODE + "[tvs]\nport = 'x'\n", r"trustlab\.toml, line 6: tvs\.port: Expected `int`"),
         (NODE + "[tvs]\nport = 70000\n", r"line 6: tvs\.port: Expected `int` <= 65535"),
         (NODE + "[tvs]\n# comment\nprot = 1\n", r"line 7: tvs\.prot: unknown key"),
-        (NODE + "[tsv]\nport = 1\n", r"line 5: tsv: unknown key"),
+        (NODE + "[tsv]\nport = 1\n", r"line 6: tsv: unknown key"),
         (NODE + "[tvs]\nport = \n", r"trustlab\.toml: Invalid value \(at line 6"),
         (NODE + "[phones]\nmacs = ['0011']\n", r"line 6: phones\.macs\[0\]: Expected `str` match"),
     ],

@@ -1,0 +1,93 @@
+"""Real daemons for tests: the program itself, in processes of its own, on ports of the kernel's choice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = [sys.executable, "-m", "lab"]
+READY_SECONDS = 20
+STOP_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A daemon that said it is ready."""
+
+    state: Path
+    process: subprocess.Popen[str]
+    tvs: tuple[str, int]
+    tftp: tuple[str, int]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and answer the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+    def events(self) -> list[dict[str, object]]:
+        """What it reported so far."""
+        return [json.loads(line) for line in (self.state / "events.jsonl").read_text().splitlines()]
+
+
+def trustlab(
+    *arguments: str | Path, state: Path | None = None, **options: object
+) -> subprocess.CompletedProcess[str]:
+    """Run one command of the program to its end."""
+    where = ["--state", str(state)] if state else []
+    return subprocess.run(
+        [*PROGRAM, *where, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def new_node(state: Path, *arguments: str | Path, host: str = "pub") -> Path:
+    """`trustlab init` with the given arguments; answers the node's folder."""
+    joins = "--join" in arguments
+    cluster = [] if joins else ["--cluster", "alpha"]
+    address = [] if "--address" in arguments else ["--address", "127.0.0.1"]
+    made = trustlab("init", *cluster, "--node", host, *address, *arguments, state=state)
+    assert made.returncode == 0, made.stderr
+    return state
+
+
+@contextmanager
+def serving(state: Path, *arguments: str) -> Iterator[Daemon]:
+    """`trustlab serve --json` on the node ``state``, ended when the block is left."""
+    ports = [
+        item
+        for name in ("--tvs-port", "--tftp-port")
+        if name not in arguments
+        for item in (name, "0")
+    ]
+    process = subprocess.Popen(
+        [*PROGRAM, "--state", str(state), "serve", "--json", *ports, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        ready = json.loads(line)
+        assert ready["ready"] is True
+        yield Daemon(state, process, tuple(ready["tvs"]), tuple(ready["tftp"]))
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.communicate(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
