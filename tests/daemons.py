@@ -1,4 +1,4 @@
-"""Real daemons for tests: the program itself, in processes of its own, on ports of the kernel's choice."""
+"""Real daemons for tests: the program itself, in a process, on ports of the kernel's choice."""
 
 import json
 import os
