@@ -61,6 +61,14 @@ class EventSettings(Section, frozen=True):
     kept_files: Count
 
 
+class LogSettings(Section, frozen=True):
+    """The log for people."""
+
+    style: Literal["text", "json"]
+    level: Literal["debug", "info", "warning"]
+    lines_per_second: Count
+
+
 class ListSettings(Section, frozen=True):
     """How ITL and CTL are built."""
 
@@ -92,6 +100,7 @@ class Settings(Section, frozen=True):
     node: NodeSettings
     serve: ServeSettings
     events: EventSettings
+    log: LogSettings
     lists: ListSettings
     phones: PhoneSettings
     tvs: TvsSettings

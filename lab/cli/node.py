@@ -1,0 +1,131 @@
+"""`trustlab init` and `trustlab serve`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import trio
+from cyclopts import Parameter
+
+from conf import ConfError
+from conf.creation import Request, create_node
+from conf.identity import load_node
+from lab.cli import terminal
+from lab.cli.welcome import show_node, show_running
+from lab.daemon import Running, run_daemon
+from tvs.store import TrustStore
+
+PRIVATE_UMASK = 0o077
+
+
+def init(
+    *,
+    node: str,
+    address: str,
+    cluster: str | None = None,
+    secure: Annotated[bool, Parameter(negative="")] = False,
+    signer: Literal["itlrecovery", "callmanager"] | None = None,
+    identity: Annotated[list[str] | None, Parameter(negative="")] = None,
+    callmanager_ecdsa: Annotated[bool, Parameter(negative="")] = False,
+    join: Path | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Create a node: its identities, an empty trust store, a TFTP root, a settings file.
+
+    Parameters
+    ----------
+    node:
+        Host name of the node, as certificates and list records carry it.
+    address:
+        Address phones reach the node at.
+    cluster:
+        Name of the cluster; not needed with --join.
+    secure:
+        Mixed mode: the node also serves a CTL.
+    signer:
+        Whose key signs ITL and CTL; ITLRecovery as CUCM since 12.0, unless given.
+    identity:
+        NAME=FILE.pem: bring a key and certificate along instead of making them; may be repeated.
+    callmanager_ecdsa:
+        Make a CallManager-ECDSA identity as well; lists leave it out.
+    join:
+        State folder of a node whose cluster this one joins.
+    force:
+        Move an existing node's folder aside and make a new one.
+    """
+    os.umask(PRIVATE_UMASK)
+    state = terminal.state_dir()
+    signers = {"itlrecovery": "ITLRecovery", "callmanager": "CallManager", None: None}
+    backup = create_node(
+        state,
+        Request(
+            cluster=cluster,
+            host=node,
+            address=address,
+            secure=secure,
+            list_signer=signers[signer],
+            identities=dict(_brought(text) for text in identity or []),
+            ecdsa=callmanager_ecdsa,
+            join=join,
+        ),
+        force=force,
+    )
+    TrustStore.open(state / "store.sqlite3").close()
+    if backup is not None:
+        terminal.say(f"the node that was there is now {backup}")
+    show_node(load_node(state))
+    return 0
+
+
+def _brought(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not separator:
+        raise ConfError(f"--identity {text}: expected NAME=FILE.pem")
+    return name, Path(path)
+
+
+def serve(
+    *,
+    address: str | None = None,
+    tvs_port: int | None = None,
+    tftp_port: int | None = None,
+    tls_profile: Literal["modern", "legacy"] | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Serve the node: TVS on tcp 2445, TFTP on udp 69, until Ctrl-C or SIGTERM.
+
+    Parameters
+    ----------
+    address:
+        Address to listen on.
+    tvs_port:
+        TVS port; 0 is the kernel's choice.
+    tftp_port:
+        TFTP port; 0 is the kernel's choice.
+    tls_profile:
+        modern: TLS 1.2 and 1.3; legacy: down to TLS 1.0, as 7900 and 8900 phones need.
+    json:
+        Print one line of JSON once everything is ready.
+    """
+    os.umask(PRIVATE_UMASK)
+    overrides: dict[str, object] = {
+        "serve.address": address,
+        "tvs.port": tvs_port,
+        "tftp.port": tftp_port,
+        "tvs.profile": tls_profile,
+    }
+
+    def ready(running: Running) -> None:
+        if json:
+            record = running.record
+            terminal.emit(
+                {"ready": True, "tvs": record.tvs, "tftp": record.tftp, "pid": record.pid}
+            )
+        else:
+            show_running(running)
+
+    async def run() -> None:
+        await run_daemon(terminal.state_dir(), overrides, ready=ready)
+
+    trio.run(run)
+    return 0

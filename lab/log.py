@@ -1,0 +1,134 @@
+"""The log for people and for journald: a reader of the event log, one line an event.
+
+Levels make sense at 40 000 phones: what happens at every boot is debug or info; a warning is
+something an administrator should look at. Under attack the lines of one kind are limited, and what
+was left out is counted.
+"""
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import structlog
+
+from lab.cli.terminal import clean
+from lab.events import Event, Reader
+
+Level: TypeAlias = Literal["debug", "info", "warning"]
+
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4}  # of syslog(3)
+_TROUBLE = frozenset({"failed", "kept", "stale", "refused", "malformed"})
+
+
+def level_of(event: Event) -> Level:
+    """How loud an event is."""
+    if event.get("expected"):
+        return "debug"
+    return "warning" if event.get("outcome") in _TROUBLE else "info"
+
+
+class Log:
+    """Writes events of at least ``level``, at most ``lines_per_second`` of one kind.
+
+    ``write`` gets the level and the event. Time is an argument, so that limits can be tested.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Level, Event], None],
+        *,
+        level: Level,
+        lines_per_second: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._write = write
+        self._lowest = logging.getLevelNamesMapping()[level.upper()]
+        self._limit = lines_per_second
+        self._clock = clock
+        self._second = -1
+        self._counts: dict[str, int] = {}
+
+    def read(self, event: Event) -> None:
+        """Take one event."""
+        level = level_of(event)
+        if logging.getLevelNamesMapping()[level.upper()] < self._lowest:
+            return
+        second = int(self._clock())
+        if second != self._second:
+            self._say_what_was_left_out()
+            self._second = second
+        kind = str(event.get("event"))
+        self._counts[kind] = count = self._counts.get(kind, 0) + 1
+        if count <= self._limit:
+            self._write(level, event)
+
+    def _say_what_was_left_out(self) -> None:
+        for kind, count in self._counts.items():
+            if count > self._limit:
+                left_out = count - self._limit
+                self._write("warning", {"event": "log.limited", "of": kind, "lines": left_out})
+        self._counts = {}
+
+
+def stream_writer(style: Literal["text", "json"]) -> Callable[[Level, Event], None]:
+    """Lines on standard error: key=value text, or JSON."""
+    render = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.processors.LogfmtRenderer(key_order=["time", "level", "event"])
+    )
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr), processors=[structlog.processors.add_log_level, render]
+    )
+
+    def write(level: Level, event: Event) -> None:
+        getattr(logger, level)(
+            **{key: _plain(value) for key, value in event.items() if value is not None}
+        )
+
+    return write
+
+
+def journal_writer(journal: socket.socket) -> Callable[[Level, Event], None]:
+    """Entries of the journal with fields of their own, as systemd.journal-fields(7) describes.
+
+    ``journal`` is a datagram socket connected to the journal's.
+    """
+
+    def write(level: Level, event: Event) -> None:
+        text = " ".join(str(event[key]) for key in ("event", "device", "outcome") if event.get(key))
+        fields = {
+            "MESSAGE": f"{text}: {event.get('reason', '')}",
+            "PRIORITY": _PRIORITIES[level],
+            "SYSLOG_IDENTIFIER": "trustlab",
+        }
+        fields |= {f"TRUSTLAB_{key.upper()}": value for key, value in event.items()}
+        journal.send("".join(f"{key}={_plain(value)}\n" for key, value in fields.items()).encode())
+
+    return write
+
+
+def log_reader(
+    style: Literal["text", "json"],
+    level: Level,
+    lines_per_second: int,
+    environment: Mapping[str, str] = os.environ,
+) -> Reader:
+    """The reader a daemon uses: the journal where standard error goes there, else that stream."""
+    if "JOURNAL_STREAM" in environment and Path(JOURNAL_SOCKET).exists():
+        journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        journal.connect(JOURNAL_SOCKET)
+        write = journal_writer(journal)
+    else:
+        write = stream_writer(style)
+    return Log(write, level=level, lines_per_second=lines_per_second).read
+
+
+def _plain(value: object) -> object:
+    return clean(value).replace("\n", " ") if isinstance(value, str) else value

@@ -1,0 +1,57 @@
+"""The log for people: levels, limits, journal fields, and nothing that could drive a terminal."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from lab.log import Log, journal_writer, level_of, stream_writer
+
+
+def test_normal_misses_are_not_warnings() -> None:
+    assert level_of({"outcome": "not found", "expected": True}) == "debug"
+    assert level_of({"outcome": "trusted"}) == "info"
+    assert level_of({"outcome": "failed"}) == "warning"
+
+
+def test_under_attack_lines_are_limited_and_counted() -> None:
+    now, written = [0.0], []
+    log = Log(
+        lambda level, event: written.append((level, event)),
+        level="info",
+        lines_per_second=3,
+        clock=lambda: now[0],
+    )
+    for number in range(10):
+        log.read({"event": "noise", "outcome": "failed", "number": number})
+    log.read({"event": "tvs.answer", "outcome": "trusted"})
+    assert [event.get("number") for _, event in written] == [0, 1, 2, None]
+    now[0] = 1.0
+    log.read({"event": "tvs.answer", "outcome": "trusted"})
+    assert ("warning", {"event": "log.limited", "of": "noise", "lines": 7}) in written
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_line_is_one_line_without_control_characters(
+    style: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream_writer(style)("info", {"event": "x", "device": "SEP\x1b[2J\r", "reason": "a\nb=c"})
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "\x1b" not in line
+    assert "\r" not in line
+    assert "\\x1b[2J" in (json.loads(line)["device"] if style == "json" else line)
+
+
+def test_the_journal_gets_fields(tmp_path: Path) -> None:
+    kind = (socket.AF_UNIX, socket.SOCK_DGRAM)
+    with socket.socket(*kind) as journal, socket.socket(*kind) as ours:
+        journal.bind(str(tmp_path / "socket"))
+        ours.connect(str(tmp_path / "socket"))
+        write = journal_writer(ours)
+        write("warning", {"event": "tvs.answer", "device": "SEP001122AABBCC", "reason": "no"})
+        lines = journal.recv(4096).decode().splitlines()
+    assert "PRIORITY=4" in lines
+    assert "TRUSTLAB_DEVICE=SEP001122AABBCC" in lines
+    assert "MESSAGE=tvs.answer SEP001122AABBCC: no" in lines
