@@ -1,0 +1,113 @@
+"""One file from a TFTP server, over HTTP first where the phone does so. Reads only, never writes.
+
+That current models try HTTP on port 6970 before TFTP is told by https://usecallmanager.nz and shown
+by published console logs of 8900 phones. Time-outs and retries of phones are not public.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote
+
+import h11
+import trio
+
+from lab import LabError
+from tftp import TftpError
+from tftp.client import RemoteError, get
+
+FILE_NOT_FOUND = 1  # RFC 1350 section 5
+MAX_FILE_BYTES = 8 << 20
+_HTTP_OK = 200
+
+
+class Transfer(StrEnum):
+    """How a request ended."""
+
+    OK = "ok"
+    NOT_FOUND = "not found"
+    ERROR = "error"
+    NO_ANSWER = "no answer"
+
+
+@dataclass(frozen=True, slots=True)
+class FileServer:
+    """Where a phone fetches files; ``http_port`` None where only TFTP is tried."""
+
+    host: str
+    tftp_port: int
+    http_port: int | None
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came of one request; ``data`` only where it ended with OK."""
+
+    name: str
+    transport: str
+    transfer: Transfer
+    data: bytes = b""
+    text: str = ""
+
+
+class HttpError(LabError):
+    """An HTTP server that gave no usable answer; the phone goes on with TFTP."""
+
+
+async def fetch(server: FileServer, name: str) -> Fetched:
+    """Ask for ``name``; every failure is a value, since to a phone it is one."""
+    if server.http_port is not None:
+        try:
+            return await _fetch_http(server.host, server.http_port, name, server.timeout_seconds)
+        except (HttpError, OSError):
+            pass  # whatever is wrong with HTTP, the phone falls back
+    try:
+        with trio.fail_after(server.timeout_seconds):
+            data = await get(server.host, server.tftp_port, name, max_bytes=MAX_FILE_BYTES)
+    except trio.TooSlowError:
+        return Fetched(name, "tftp", Transfer.NO_ANSWER, text="no answer in time")
+    except RemoteError as error:
+        transfer = Transfer.NOT_FOUND if error.code == FILE_NOT_FOUND else Transfer.ERROR
+        return Fetched(name, "tftp", transfer, text=f"ERROR {error.code}: {error.text}")
+    except TftpError as error:
+        return Fetched(name, "tftp", Transfer.NO_ANSWER, text=str(error))
+    return Fetched(name, "tftp", Transfer.OK, data)
+
+
+async def _fetch_http(host: str, port: int, name: str, timeout_seconds: float) -> Fetched:
+    try:
+        with trio.fail_after(timeout_seconds):
+            async with await trio.open_tcp_stream(host, port) as stream:
+                return await _exchange(stream, host, name)
+    except trio.TooSlowError:
+        raise HttpError("no answer in time") from None
+    except (trio.BrokenResourceError, h11.ProtocolError) as error:
+        raise HttpError(str(error)) from None
+
+
+async def _exchange(stream: trio.SocketStream, host: str, name: str) -> Fetched:
+    connection = h11.Connection(h11.CLIENT)
+    headers = [("Host", host), ("Connection", "close")]
+    await stream.send_all(
+        (
+            connection.send(h11.Request(method="GET", target=f"/{quote(name)}", headers=headers))
+            or b""
+        )
+        + (connection.send(h11.EndOfMessage()) or b"")
+    )
+    status, body = 0, bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await stream.receive_some())
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > MAX_FILE_BYTES:
+                raise HttpError(f"{name}: more than {MAX_FILE_BYTES} octets")
+        elif isinstance(event, h11.EndOfMessage):
+            break
+    if status != _HTTP_OK:
+        raise HttpError(f"{name}: HTTP {status}")
+    return Fetched(name, "http", Transfer.OK, bytes(body))

@@ -1,0 +1,175 @@
+"""A phone on disk: what survives its reset.
+
+A folder holds ``phone.json`` (MAC, model, protocol, answers of TVS still in force), the lists as
+``CTLFile.tlv`` and ``ITLFile.tlv``, and the last good configuration. What has no file is not held:
+deleting a file by hand is what deleting a list in the phone's menu is.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from conf.files import write_whole
+from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
+from lab import LabError
+from lab.phone.configuration import Configuration, parse_configuration
+from lab.phone.models import Model, model
+from lab.phone.trust import Answer, CachedAnswer, Held
+
+STATE_FILE = "phone.json"
+DEFAULT_MAC = "00005E005301"  # RFC 7042 section 2.1.2: set aside for documentation
+DEFAULT_MODEL = "8861"
+
+
+@dataclass
+class Phone:
+    """One phone: who it is, and the octets it holds."""
+
+    mac: str
+    model: Model
+    protocol: str = "SIP"
+    ctl: bytes | None = None
+    itl: bytes | None = None
+    configuration: bytes | None = None
+    cache: tuple[CachedAnswer, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """``SEP`` and the MAC."""
+        return f"SEP{self.mac}"
+
+    @property
+    def device(self) -> str:
+        """The name a phone gives itself to TVS, as in the trace of Cisco document 213407."""
+        return f"CP-{self.model.name}-{self.name}"
+
+    def held(self) -> Held:
+        """The lists held, parsed, and what the model can check."""
+        return Held(
+            ctl=None if self.ctl is None else parse_trust_list(self.ctl),
+            itl=None if self.itl is None else parse_trust_list(self.itl),
+            digests=self.model.digests,
+        )
+
+    def settings(self) -> Configuration:
+        """What the last good configuration says; nothing where there is none."""
+        if self.configuration is None:
+            return Configuration()
+        return parse_configuration(self.configuration)
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    issuer: str
+    serial: bytes
+    expires: datetime
+    server_certificate: bytes
+    certificate: bytes | None
+    roles: tuple[int, ...]
+
+
+class _Record(msgspec.Struct, frozen=True):
+    mac: str
+    model: str
+    protocol: str
+    tvs_cache: tuple[_Entry, ...] = ()
+
+
+def parse_mac(text: str) -> str:
+    """Twelve upper-case hexadecimal digits from a MAC written in any of the usual ways."""
+    digits = re.sub(r"[-:. ]", "", text.upper().removeprefix("SEP"))
+    if not re.fullmatch(r"[0-9A-F]{12}", digits):
+        raise LabError(f"MAC {text!r}: twelve hexadecimal digits expected")
+    return digits
+
+
+def following_mac(mac: str, number: int) -> str:
+    """The MAC ``number`` after ``mac``, in the same vendor's range of 2**24."""
+    return f"{mac[:6]}{(int(mac[6:], 16) + number) % (1 << 24):06X}"
+
+
+def load_phone(folder: Path, *, mac: str | None = None, model_name: str | None = None) -> Phone:
+    """The phone kept in ``folder``, or a new one; the other arguments overrule what is kept."""
+    record = _read_record(folder / STATE_FILE)
+    mac = parse_mac(mac or record.mac)
+    return Phone(
+        mac=mac,
+        model=model(model_name or record.model),
+        protocol=record.protocol,
+        ctl=_read(folder / CTL_FILENAME),
+        itl=_read(folder / ITL_FILENAME),
+        configuration=_read(folder / f"SEP{mac}.cnf.xml"),
+        cache=tuple(_cached(entry) for entry in record.tvs_cache),
+    )
+
+
+def save_phone(folder: Path, phone: Phone) -> None:
+    """Write ``phone`` under ``folder``, every file whole; a file the phone no longer holds goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    octets = {
+        CTL_FILENAME: phone.ctl,
+        ITL_FILENAME: phone.itl,
+        f"{phone.name}.cnf.xml": phone.configuration,
+        STATE_FILE: msgspec.json.format(msgspec.json.encode(_record(phone)), indent=2),
+    }
+    for name, data in octets.items():
+        path = folder / name
+        if data is None:
+            path.unlink(missing_ok=True)
+        elif _read(path) != data:
+            write_whole(path, data)
+
+
+def factory_reset(folder: Path) -> None:
+    """Forget everything: the next boot is a new phone's."""
+    for pattern in (CTL_FILENAME, ITL_FILENAME, "SEP*.cnf.xml", STATE_FILE):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def _record(phone: Phone) -> _Record:
+    return _Record(
+        mac=phone.mac,
+        model=phone.model.name,
+        protocol=phone.protocol,
+        tvs_cache=tuple(
+            _Entry(
+                issuer=entry.issuer,
+                serial=entry.serial,
+                expires=entry.expires,
+                server_certificate=entry.answer.server_certificate,
+                certificate=entry.answer.certificate,
+                roles=entry.answer.roles,
+            )
+            for entry in phone.cache
+        ),
+    )
+
+
+def _cached(entry: _Entry) -> CachedAnswer:
+    answer = Answer(
+        server_certificate=entry.server_certificate,
+        status=0,
+        roles=entry.roles,
+        certificate=entry.certificate,
+    )
+    return CachedAnswer(answer, entry.issuer, entry.serial, entry.expires)
+
+
+def _read_record(path: Path) -> _Record:
+    data = _read(path)
+    if data is None:
+        return _Record(DEFAULT_MAC, DEFAULT_MODEL, "SIP")
+    try:
+        return msgspec.json.decode(data, type=_Record)
+    except msgspec.DecodeError as error:
+        raise LabError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
