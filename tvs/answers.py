@@ -71,7 +71,7 @@ class AnswerPolicy:
 
     def roles_of(self, entry: Entry) -> tuple[int, ...]:
         """The roles of a certificate: those of its type, else of all stores it lies in; sorted."""
-        if entry.type in self.roles:
+        if entry.type is not None and entry.type in self.roles:
             return self.roles[entry.type]
         return tuple(sorted({role for store in entry.stores for role in self.roles.get(store, ())}))
 

@@ -246,7 +246,7 @@ def encode_response(response: Response) -> bytes:
 
 def encode_elements(elements: Iterable[tuple[int, bytes]]) -> bytes:
     """The octets of (tag, value) pairs; a value is at most 65 535 octets."""
-    parts = []
+    parts: list[bytes] = []
     for tag, value in elements:
         if len(value) > MAX_BODY_BYTES:
             raise MessageError(f"element {tag}", HEADER_BYTES, f"{len(value)} octets do not fit")

@@ -1,0 +1,90 @@
+"""What one address and all together may take of a TVS: connections, and turns at the processor."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import trio
+
+STEPS_IN_A_ROW = 8  # half a millisecond each with RSA-2048
+
+
+class ConnectionLimits:
+    """Counts open connections; the new ones are refused at a limit, the old ones are kept."""
+
+    def __init__(self, *, total: int, per_address: int) -> None:
+        self._total = total
+        self._per_address = per_address
+        self._open: Counter[str] = Counter()
+        self.open = 0
+
+    def admit(self, address: str) -> str | None:
+        """Count a connection from ``address``, or say in words why it is refused."""
+        if self.open >= self._total:
+            return f"{self.open} connections are open, the limit"
+        if self._open[address] >= self._per_address:
+            return f"{self._open[address]} connections are open from {address}, its limit"
+        self._open[address] += 1
+        self.open += 1
+        return None
+
+    def release(self, address: str) -> None:
+        """Count an admitted connection from ``address`` as gone."""
+        self.open -= 1
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
+
+
+class HandshakeTurns:
+    """Shares the processor between addresses that are in a handshake.
+
+    A step of a handshake cannot be interrupted. While more than one address has handshakes under
+    way, each gets a few steps before the others have theirs; one alone gets all, without a wait.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: Counter[str] = Counter()
+        self._turns: dict[str, trio.Semaphore] = {}
+
+    def enter(self, address: str) -> None:
+        """Count a handshake from ``address`` that begins."""
+        self._under_way[address] += 1
+
+    def leave(self, address: str) -> None:
+        """Count one that has ended, well or badly."""
+        self._under_way[address] -= 1
+        if not self._under_way[address]:
+            del self._under_way[address]
+            self._turns.pop(address, None)
+
+    async def turn(self, address: str) -> None:
+        """Wait until it is this address's turn for one step."""
+        if len(self._under_way) == 1:
+            return
+        if address not in self._turns:
+            self._turns[address] = trio.Semaphore(STEPS_IN_A_ROW)
+        async with self._turns[address]:
+            await trio.lowlevel.checkpoint()
+
+
+class Throttle:
+    """Lets through at most ``per_second`` reports a second and counts what it holds back."""
+
+    def __init__(self, per_second: int, clock: Callable[[], float]) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._second = 0
+        self._passed = 0
+        self._held_back = 0
+
+    def admit(self) -> int | None:
+        """None: hold this report back; else how many were held back since the last one passed."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._passed = second, 0
+        if self._passed >= self._per_second:
+            self._held_back += 1
+            return None
+        self._passed += 1
+        held_back, self._held_back = self._held_back, 0
+        return held_back

@@ -1,0 +1,130 @@
+"""What all connections of one TVS share: what it answers from, its deadlines, limits and counts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+from OpenSSL import SSL
+
+from tvs.answers import AnswerPolicy
+from tvs.limits import ConnectionLimits, HandshakeTurns, Throttle
+from tvs.messages import Request
+from tvs.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from tvs.session import Session
+
+PROBLEMS_A_SECOND = 50  # problem reports that get through; a flood of garbage is counted, not told
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a reply policy wants sent: ``octets`` after a delay, then the end if ``close``."""
+
+    octets: bytes
+    delay_seconds: float = 0
+    close: bool = False
+
+
+ReplyPolicy: TypeAlias = Callable[[Request, bytes], Reply]
+Report: TypeAlias = Callable[[Mapping[str, object]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a peer may take, in seconds.
+
+    ``handshake`` counts from the accept to the end of the handshake, ``request`` from a request's
+    first octet to its last, ``idle`` from an answer to the next request's first octet, ``write``
+    until the peer has taken an answer.
+    """
+
+    handshake: float
+    request: float
+    idle: float
+    write: float
+
+
+@dataclass
+class Counters:
+    """What happened since the start; only ever counted up, but for ``open``."""
+
+    open: int = 0
+    accepted: int = 0
+    refused: int = 0
+    handshakes: int = 0
+    handshakes_failed: int = 0
+    timed_out: int = 0
+    malformed: int = 0
+    dropped: int = 0
+    trusted: int = 0
+    not_trusted: int = 0
+    unknown_commands: int = 0
+
+    def count_answer(self, verdict: str) -> None:
+        """Count an answer by its verdict."""
+        if verdict == "trusted":
+            self.trusted += 1
+        elif verdict == "not trusted":
+            self.not_trusted += 1
+        else:
+            self.unknown_commands += 1
+
+
+@dataclass(eq=False)
+class Service:
+    """The shared part of a running TVS; ``stopping`` lets a connection end after its answer."""
+
+    context: SSL.Context
+    snapshot: Callable[[], Snapshot]
+    policy: Callable[[], AnswerPolicy]
+    report: Report
+    deadlines: Deadlines
+    limits: ConnectionLimits
+    counters: Counters
+    max_request_bytes: int
+    max_unfinished: int
+    reply_policy: ReplyPolicy | None = None
+    stopping: bool = False
+    turns: HandshakeTurns = field(default_factory=HandshakeTurns)
+    problems: Throttle = field(
+        default_factory=lambda: Throttle(PROBLEMS_A_SECOND, trio.current_time)
+    )
+    refusals: Throttle = field(default_factory=lambda: Throttle(1, trio.current_time))
+    sessions: set["Session"] = field(default_factory=set)
+    unfinished: dict["Session", None] = field(default_factory=dict)
+
+    def report_problem(
+        self, *, device: str | None, peer: str, outcome: str, reason: str, milliseconds: float
+    ) -> None:
+        """Report a connection that ended badly, unless too many do."""
+        held_back = self.problems.admit()
+        if held_back is None:
+            return
+        event: dict[str, object] = {
+            "event": "tvs.connection",
+            "device": device,
+            "peer": peer,
+            "outcome": outcome,
+            "reason": reason,
+            "milliseconds": milliseconds,
+        }
+        if held_back:
+            event["held_back"] = held_back
+        self.report(event)
+
+    def report_refusal(self, *, peer: str, reason: str) -> None:
+        """Report a connection that was not taken, once a second at most."""
+        held_back = self.refusals.admit()
+        if held_back is not None:
+            self.report(
+                {
+                    "event": "tvs.refused_connection",
+                    "device": None,
+                    "peer": peer,
+                    "outcome": "refused",
+                    "reason": reason,
+                    "held_back": held_back,
+                }
+            )

@@ -1,0 +1,272 @@
+"""One connection of a phone, from the first octet to the end, in a task of its own.
+
+The TLS object works on the socket itself; it is made only once a whole first record has arrived,
+so that a silent client, or one that dribbles its hello, costs a task and a socket. One cancel
+scope lives as long as the connection; each phase moves its deadline.
+"""
+
+import socket
+import struct
+from contextlib import suppress
+from datetime import UTC, datetime
+from time import perf_counter
+
+import trio
+from OpenSSL import SSL
+from trio.lowlevel import checkpoint, wait_readable, wait_writable
+
+from tvs.answers import answer
+from tvs.connection import MessageBuffer
+from tvs.happenings import answer_event, device_of, session_facts
+from tvs.messages import MessageError, Request, encode_response
+from tvs.service import Service
+from tvs.tls import openssl_reason
+
+READ_BYTES = 4096
+RECORD_HEADER = struct.Struct(">BHH")  # content type, version, length (RFC 8446, 5.1)
+HANDSHAKE_RECORD = 22
+SSL3_MAJOR = 3
+PEEK_BYTES = 2048  # a hello with a post-quantum key share takes some 1,700
+
+_OVERDUE = {
+    "first octet": "connected and said nothing",
+    "handshake": "the handshake did not end in time",
+    "request": "a request was begun and not ended in time",
+    "write": "the answer was not taken in time",
+    "delay": "the delay of the reply policy went beyond its time",
+}
+
+
+class Session:
+    """Serves one accepted connection; :meth:`run` is its whole life."""
+
+    def __init__(self, service: Service, connected: socket.socket, address: str, peer: str) -> None:
+        self._service = service
+        self._socket = connected
+        self._address = address
+        self._peer = peer
+        self._scope = trio.CancelScope()
+        self._phase = "first octet"
+        self._dropped: str | None = None
+        self._device: str | None = None
+        self._tls: SSL.Connection | None = None
+        self._facts: dict[str, object] | None = None
+        self._started = trio.current_time()
+
+    async def run(self) -> None:
+        """Serve until the peer leaves, a deadline passes or the service stops; never raises."""
+        service = self._service
+        service.sessions.add(self)
+        service.counters.open += 1
+        self._scope.deadline = self._started + service.deadlines.handshake
+        try:
+            with self._scope:
+                await self._serve()
+            if self._scope.cancelled_caught and not service.stopping:
+                self._timed_out()
+        except MessageError as error:
+            service.counters.malformed += 1
+            self._problem("malformed", str(error))
+        except SSL.SysCallError as error:
+            self._lost(str(error.args[-1]))
+        except SSL.Error as error:
+            self._lost(openssl_reason(error))
+        except OSError as error:
+            self._lost(str(error))
+        except Exception as error:  # noqa: BLE001 - one connection's fault must not end the others
+            self._problem("failed", f"{type(error).__name__}: {error}")
+        finally:
+            self._close()
+            service.sessions.discard(self)
+            service.limits.release(self._address)
+            service.counters.open -= 1
+
+    def stop_if_idle(self) -> None:
+        """End now unless a handshake, a request or an answer is under way."""
+        if self._phase in {"first octet", "idle"}:
+            self._scope.cancel()
+
+    def drop(self, reason: str) -> None:
+        """End now, because others need the room."""
+        self._dropped = reason
+        self._scope.cancel()
+
+    async def _serve(self) -> None:
+        if not await self._first_record():
+            return
+        tls = await self._handshake()
+        await self._requests(tls)
+
+    async def _first_record(self) -> bool:
+        """Wait for a whole TLS record without making a TLS object; False: the peer has left."""
+        while True:
+            try:
+                seen = self._socket.recv(PEEK_BYTES, socket.MSG_PEEK)
+            except BlockingIOError:
+                await wait_readable(self._socket)
+                continue
+            break
+        self._phase = "handshake"
+        for _ in range(2):  # the record's head, then the whole record
+            missing = _record_bytes(seen)
+            if not seen or len(seen) >= missing or missing > PEEK_BYTES:
+                break
+            # readable now means that so many octets are there, or that the peer has ended
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, missing)
+            await wait_readable(self._socket)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            seen = self._socket.recv(PEEK_BYTES, socket.MSG_PEEK)
+        return bool(seen)
+
+    async def _handshake(self) -> SSL.Connection:
+        service, address = self._service, self._address
+        if len(service.unfinished) >= service.max_unfinished:
+            oldest = next(iter(service.unfinished))
+            oldest.drop(
+                f"{service.max_unfinished} handshakes are unfinished, and this is the oldest"
+            )
+        service.unfinished[self] = None
+        service.turns.enter(address)
+        try:
+            await service.turns.turn(address)
+            tls = SSL.Connection(service.context, self._socket)
+            tls.set_accept_state()
+            while True:
+                try:
+                    tls.do_handshake()
+                except SSL.WantReadError:
+                    await wait_readable(self._socket)
+                    await service.turns.turn(address)
+                except SSL.WantWriteError:
+                    await wait_writable(self._socket)
+                else:
+                    break
+        finally:
+            service.turns.leave(address)
+            service.unfinished.pop(self, None)
+        service.counters.handshakes += 1
+        self._tls = tls
+        return tls
+
+    async def _requests(self, tls: SSL.Connection) -> None:
+        deadlines = self._service.deadlines
+        buffer = MessageBuffer(self._service.max_request_bytes)
+        self._enter("idle", deadlines.idle)
+        while octets := await self._receive(tls):
+            if self._phase == "idle":
+                self._enter("request", deadlines.request)
+            buffer.receive_data(octets)
+            while (request := buffer.next_request()) is not None:
+                if not await self._answer(tls, request):
+                    return
+                if buffer:
+                    self._enter("request", deadlines.request)
+                    await checkpoint()  # many requests in one record give way to others
+                    continue
+                self._enter("idle", deadlines.idle)
+                if self._service.stopping:
+                    return
+        buffer.end()
+
+    def _enter(self, phase: str, seconds: float) -> None:
+        self._phase = phase
+        self._scope.deadline = trio.current_time() + seconds
+
+    async def _receive(self, tls: SSL.Connection) -> bytes:
+        """Some octets of plain text; none: the peer has ended its side."""
+        if not tls.pending():
+            await wait_readable(self._socket)
+        while True:
+            try:
+                return tls.recv(READ_BYTES)
+            except SSL.WantReadError:
+                await wait_readable(self._socket)
+            except SSL.WantWriteError:
+                await wait_writable(self._socket)
+            except SSL.ZeroReturnError:
+                return b""
+            except SSL.SysCallError as error:
+                if error.args[0] == -1:  # a TCP end without TLS's goodbye
+                    return b""
+                raise
+
+    async def _answer(self, tls: SSL.Connection, request: Request) -> bool:
+        """Answer one request and report it; False: the connection is to end."""
+        service = self._service
+        started = perf_counter()
+        self._device = device_of(request.device)
+        found = answer(request, service.snapshot(), service.policy(), datetime.now(UTC))
+        octets = encode_response(found.response)
+        close = False
+        if service.reply_policy:
+            reply = service.reply_policy(request, octets)
+            octets, close = reply.octets, reply.close
+            if reply.delay_seconds:
+                self._enter("delay", reply.delay_seconds + 1)
+                await trio.sleep(reply.delay_seconds)
+        await self._write(tls, octets)
+        service.counters.count_answer(found.verdict)
+        if self._facts is None:
+            self._facts = session_facts(tls)
+        milliseconds = round((perf_counter() - started) * 1000, 3)
+        service.report(
+            answer_event(
+                request, found, peer=self._peer, milliseconds=milliseconds, facts=self._facts
+            )
+        )
+        return not close
+
+    async def _write(self, tls: SSL.Connection, octets: bytes) -> None:
+        """Write all; nothing more is read before the peer has taken it."""
+        self._enter("write", self._service.deadlines.write)
+        while octets:
+            try:
+                octets = octets[tls.send(octets) :]
+            except SSL.WantWriteError:
+                await wait_writable(self._socket)
+            except SSL.WantReadError:
+                await wait_readable(self._socket)
+
+    def _timed_out(self) -> None:
+        counters = self._service.counters
+        if self._dropped:
+            counters.dropped += 1
+            self._problem("dropped", self._dropped)
+        elif self._phase == "idle":
+            return  # the usual end of a phone that says nothing more
+        else:
+            counters.timed_out += 1
+            self._problem("timed out", _OVERDUE[self._phase])
+
+    def _lost(self, reason: str) -> None:
+        """Report an end in the middle of something; after an answer, a reset is no news."""
+        if self._phase == "handshake":
+            self._service.counters.handshakes_failed += 1
+            self._problem("handshake failed", reason)
+        elif self._phase != "idle":
+            self._problem("lost", f"{reason} ({self._phase})")
+
+    def _problem(self, outcome: str, reason: str) -> None:
+        self._service.report_problem(
+            device=self._device,
+            peer=self._peer,
+            outcome=outcome,
+            reason=reason,
+            milliseconds=round((trio.current_time() - self._started) * 1000, 3),
+        )
+
+    def _close(self) -> None:
+        """Say goodbye where there is somebody to say it to, and let go of the socket."""
+        if self._tls:
+            with suppress(SSL.Error):
+                self._tls.shutdown()
+        self._socket.close()
+
+
+def _record_bytes(seen: bytes) -> int:
+    """How many octets are needed to hold the record that ``seen`` begins; 1 for what is no TLS."""
+    if len(seen) < RECORD_HEADER.size:
+        return RECORD_HEADER.size
+    kind, version, length = RECORD_HEADER.unpack_from(seen)
+    is_hello = kind == HANDSHAKE_RECORD and version >> 8 == SSL3_MAJOR
+    return RECORD_HEADER.size + length if is_hello else 1
