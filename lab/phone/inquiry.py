@@ -14,6 +14,7 @@ from lab.phone.configuration import TvsServer
 from lab.phone.trust import Answer, Outcome, Question, Reason, Verdict
 from tvs import TvsError
 from tvs.client import connect
+from tvs.tls import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ async def inquire(
     *,
     believed: frozenset[bytes],
     device: str,
-    tls_profile: str,
+    tls_profile: Profile,
     timeout_seconds: float,
 ) -> list[Inquiry]:
     """Ask ``servers`` in their order until one answers; the last element has that answer.
@@ -119,10 +120,28 @@ async def _ask_one(
     *,
     believed: frozenset[bytes],
     device: str,
-    tls_profile: str,
+    tls_profile: Profile,
     timeout_seconds: float,
 ) -> Inquiry:
-    raise NotImplementedError
+    where = f"{server.address}:{server.port}"
+    try:
+        async with connect(
+            server.address, server.port, timeout_seconds=timeout_seconds, tls_profile=tls_profile
+        ) as connection:
+            shown = connection.server_certificate
+            if shown not in believed:
+                text = "its certificate is not a TVS certificate of the list held: not asked"
+                return Inquiry(where, question, None, shown, stranger=True, text=text)
+            reply = await connection.query(
+                subject=question.subject,
+                issuer=question.issuer,
+                serial=question.serial,
+                device=device,
+            )
+    except TvsError as error:
+        return Inquiry(where, question, text=str(error))
+    answer = Answer(shown, reply.status, reply.roles, reply.certificate, reply.ttl)
+    return Inquiry(where, question, answer, shown)
 
 
 def _fingerprint(der: bytes | None) -> dict[str, object] | None:

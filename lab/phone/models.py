@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from lab import LabError
+from tvs.tls import Profile
 
 HTTP_PORT = 6970
 
@@ -19,7 +20,7 @@ class Model:
 
     name: str
     digests: frozenset[str]
-    tls_profile: str
+    tls_profile: Profile
     http_first: bool
     extended_itl: bool
 
