@@ -95,11 +95,6 @@ class _Daemon:
             [(identity.chain, identity.private_key)], profile=settings.tvs.profile
         )
         stop = trio.Event()
-        shared = {
-            "report": self.report,
-            "stop": stop,
-            "drain_seconds": settings.serve.drain_seconds,
-        }
         serve_all = (
             partial(
                 serve_tvs,
@@ -107,13 +102,17 @@ class _Daemon:
                 context=context,
                 snapshot=lambda: self.plane.snapshot,
                 policy=AnswerPolicy(),
-                **shared,
+                report=self.report,
+                stop=stop,
+                drain_seconds=settings.serve.drain_seconds,
             ),
             partial(
                 serve_tftp,
                 [datagrams],
                 find=self.plane.find,
-                **shared,
+                report=self.report,
+                stop=stop,
+                drain_seconds=settings.serve.drain_seconds,
             ),
         )
         receiver = trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
