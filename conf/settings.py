@@ -94,6 +94,12 @@ class TftpSettings(Section, frozen=True):
     port: Port
 
 
+class BundleSettings(Section, frozen=True):
+    """The exchange of certificates between clusters; ``stores`` by certificate type."""
+
+    stores: dict[str, tuple[str, ...]]
+
+
 class Settings(Section, frozen=True):
     """Every setting, checked."""
 
@@ -105,6 +111,7 @@ class Settings(Section, frozen=True):
     phones: PhoneSettings
     tvs: TvsSettings
     tftp: TftpSettings
+    bundles: BundleSettings
 
 
 def default_text() -> str:

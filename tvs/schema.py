@@ -36,6 +36,33 @@ MIGRATIONS = (
         PRIMARY KEY (certificate, store)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE certificate ADD COLUMN cluster TEXT;  -- as the bundle's label claims; NULL: unknown
+    ALTER TABLE certificate ADD COLUMN node TEXT;
+    CREATE TABLE receipt (
+        id TEXT PRIMARY KEY,
+        time TEXT NOT NULL,            -- RFC 3339, UTC
+        action TEXT NOT NULL,          -- import, add, remove, undo
+        place TEXT NOT NULL,           -- where it came from; for an undo the receipt undone
+        actor TEXT NOT NULL,           -- who did it: the account's name
+        body TEXT NOT NULL,            -- the receipt as it was shown, JSON
+        undone_by TEXT REFERENCES receipt (id)
+    ) WITHOUT ROWID;
+    CREATE TABLE history (
+        id INTEGER PRIMARY KEY,
+        receipt TEXT NOT NULL REFERENCES receipt (id),
+        certificate INTEGER NOT NULL REFERENCES certificate (id),
+        action TEXT NOT NULL,          -- entered, left, type
+        store TEXT,                    -- for entered and left
+        type_before TEXT,              -- for type
+        type_after TEXT,
+        file TEXT,
+        cluster TEXT,
+        node TEXT
+    );
+    CREATE INDEX history_certificate ON history (certificate);
+    CREATE INDEX history_receipt ON history (receipt);
+    """,
 )
 VERSION = len(MIGRATIONS)
 

@@ -6,16 +6,24 @@ store holds, a revision that changes with it, and changes that happen in one tra
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeAlias
 
+from tvs.changes import Change, Event, KeptReceipt, Receipt, Undone, apply_change, keep, undo
 from tvs.schema import StoreError, connect, prepare
-from tvs.snapshot import Entry, entry_of
+from tvs.snapshot import Entry
+
+STORE_FILE = "store.sqlite3"
+"""The store's name in a node's folder."""
 
 Revision: TypeAlias = tuple[int, int, int]
+
+_CERTIFICATES = (
+    "SELECT id, der, sha256, subject, issuer, serial, type, source, not_after FROM certificate"
+)
 
 
 class TrustStore:
@@ -62,53 +70,77 @@ class TrustStore:
 
     def entries(self) -> list[Entry]:
         """Every certificate that is in at least one store."""
-        shared: dict[frozenset[str], frozenset[str]] = {}
-        texts: dict[str, str] = {}
         with self._read() as connection:
-            stores: dict[int, frozenset[str]] = {}
-            for number, name in connection.execute("SELECT certificate, store FROM placement"):
-                union = stores.get(number, frozenset()) | {name}
-                stores[number] = shared.setdefault(union, union)
+            return _entries(
+                connection.execute("SELECT certificate, store FROM placement"),
+                connection.execute(f"{_CERTIFICATES} ORDER BY id"),
+            )
+
+    def find(self, sha256: str) -> Entry | None:
+        """The certificate with this fingerprint, if it is in any store."""
+        with self._read() as connection:
+            found = _entries(
+                connection.execute(
+                    "SELECT certificate, store FROM placement JOIN certificate ON certificate = id"
+                    " WHERE sha256 = ?",
+                    (sha256,),
+                ),
+                connection.execute(f"{_CERTIFICATES} WHERE sha256 = ?", (sha256,)),
+            )
+        return found[0] if found else None
+
+    def apply(self, changes: Sequence[Change], receipt: Receipt) -> None:
+        """Do all of ``changes`` and keep ``receipt``, in one transaction.
+
+        Raises :class:`StoreChangedError`, with nothing done, when a certificate is no longer as it
+        was when the change was decided.
+        """
+        with self._write() as connection:
+            keep(connection, receipt)
+            for change in changes:
+                apply_change(connection, change, receipt.id)
+
+    def undo(self, receipt_id: str, receipt: Receipt) -> Undone:
+        """Take back what the receipt ``receipt_id`` did, as far as it still stands.
+
+        A certificate that another receipt has put where it is since then stays. Raises
+        :class:`UnknownReceiptError` for one that is not in our history, or was undone before.
+        """
+        with self._write() as connection:
+            keep(connection, receipt)
+            return undo(connection, receipt_id, receipt.id)
+
+    def receipts(self) -> list[KeptReceipt]:
+        """Every receipt, oldest first."""
+        with self._read() as connection:
             return [
-                Entry(
-                    der=der,
-                    sha256=sha256,
-                    subject=texts.setdefault(subject, subject),
-                    issuer=texts.setdefault(issuer, issuer),
-                    serial=serial,
-                    type=None if type_ is None else texts.setdefault(type_, type_),
-                    stores=stores[number],
-                    source=texts.setdefault(source, source),
-                    not_after=datetime.fromtimestamp(not_after, UTC),
+                KeptReceipt(Receipt(*row[:-1]), row[-1])
+                for row in connection.execute(
+                    "SELECT id, time, action, place, actor, body, undone_by FROM receipt"
+                    " ORDER BY time, id"
                 )
-                for number, der, sha256, subject, issuer, serial, type_, source, not_after in (
-                    connection.execute(
-                        "SELECT id, der, sha256, subject, issuer, serial, type, source, not_after"
-                        " FROM certificate ORDER BY id"
-                    )
-                )
-                if number in stores
             ]
 
-    def add(self, der: bytes, *, type: str | None, stores: Iterable[str], source: str) -> Entry:  # noqa: A002 - the field's name
-        """Put one certificate into ``stores``, where it stays in those it is in already."""
-        entry = entry_of(der, type=type, stores=frozenset(stores), source=source)
-        with self._write() as connection:
-            place(connection, entry)
-        return entry
-
-    def remove(self, sha256: str, stores: Iterable[str] | None = None) -> frozenset[str]:
-        """Take a certificate out of ``stores`` (None: of all); answers those it was in."""
-        with self._write() as connection:
-            present = placements(connection, sha256)
-            gone = present if stores is None else present & frozenset(stores)
-            for name in gone:
-                connection.execute(
-                    "DELETE FROM placement WHERE store = ? AND certificate ="
-                    " (SELECT id FROM certificate WHERE sha256 = ?)",
-                    (name, sha256),
+    def history(self, sha256: str) -> list[Event]:
+        """What happened to a certificate, oldest first; also of one in no store any more."""
+        with self._read() as connection:
+            return [
+                Event(*row)
+                for row in connection.execute(
+                    "SELECT time, receipt.id, actor, receipt.action, history.action, store,"
+                    " type_before, type_after, file, history.cluster, history.node"
+                    " FROM history JOIN receipt ON receipt = receipt.id"
+                    " JOIN certificate ON certificate = certificate.id"
+                    " WHERE sha256 = ? ORDER BY history.id",
+                    (sha256,),
                 )
-            return gone
+            ]
+
+    def origins(self) -> dict[str, tuple[str | None, str | None]]:
+        """The cluster and node that each certificate is said to come from, by fingerprint."""
+        with self._read() as connection:
+            rows = connection.execute("SELECT sha256, cluster, node FROM certificate")
+            return {sha256: (cluster, node) for sha256, cluster, node in rows}
 
     def _identity(self) -> tuple[int, int]:
         try:
@@ -139,34 +171,36 @@ class TrustStore:
                 raise StoreError(f"{self.path}: {error}") from None
 
 
-def placements(connection: sqlite3.Connection, sha256: str) -> frozenset[str]:
-    """The stores that the certificate is in."""
-    rows = connection.execute(
-        "SELECT store FROM placement JOIN certificate ON certificate = id WHERE sha256 = ?",
-        (sha256,),
-    )
-    return frozenset(name for (name,) in rows)
-
-
-def place(connection: sqlite3.Connection, entry: Entry) -> None:
-    """Write ``entry``; stores are added to, type and source replaced."""
-    connection.execute(
-        "INSERT INTO certificate (sha256, der, subject, issuer, serial, not_after, type, source)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256)"
-        " DO UPDATE SET type = excluded.type, source = excluded.source",
-        (
-            entry.sha256,
-            entry.der,
-            entry.subject,
-            entry.issuer,
-            entry.serial,
-            int(entry.not_after.timestamp()),
-            entry.type,
-            entry.source,
-        ),
-    )
-    connection.executemany(
-        "INSERT OR IGNORE INTO placement (certificate, store)"
-        " SELECT id, ? FROM certificate WHERE sha256 = ?",
-        [(name, entry.sha256) for name in sorted(entry.stores)],
-    )
+def _entries(placements: sqlite3.Cursor, certificates: sqlite3.Cursor) -> list[Entry]:
+    """Entries of the rows; equal texts and equal sets of stores are shared, which saves a third."""
+    sets: dict[frozenset[str], frozenset[str]] = {}
+    texts: dict[str | None, str] = {}
+    stores: dict[int, frozenset[str]] = {}
+    for number, name in placements:
+        union = stores.get(number, frozenset()) | {name}
+        stores[number] = sets.setdefault(union, union)
+    return [
+        Entry(
+            der=der,
+            sha256=sha256,
+            subject=texts.setdefault(subject, subject),
+            issuer=texts.setdefault(issuer, issuer),
+            serial=serial,
+            type=texts.setdefault(type_name, type_name),
+            stores=stores[number],
+            source=texts.setdefault(source, source),
+            not_after=datetime.fromtimestamp(not_after, UTC),
+        )
+        for (
+            number,
+            der,
+            sha256,
+            subject,
+            issuer,
+            serial,
+            type_name,
+            source,
+            not_after,
+        ) in certificates
+        if number in stores
+    ]

@@ -1,0 +1,126 @@
+"""Bulk certificate management: own certificates into bundles, bundles into the trust store."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from conf.identity import Node
+from itl.certificates import describe
+from tvs.answers import AnswerPolicy
+from tvs.bundles import BundleFile, Consolidation, Encryption, encode
+from tvs.changes import new_receipt
+from tvs.exchange import Exchange
+from tvs.labels import Label, cluster_id
+from tvs.planning import Own, Plan
+from tvs.receipts import JsonObject, plan_json
+from tvs.snapshot import Entry
+from tvs.store import TrustStore
+
+
+@dataclass(frozen=True)
+class Exported:
+    """File names written and left as they were, each with its label.
+
+    ``rivals`` are other files that claim to be of this cluster and one of its nodes.
+    """
+
+    written: tuple[tuple[str, Label], ...]
+    unchanged: tuple[tuple[str, Label], ...]
+    rivals: tuple[str, ...]
+
+
+def own_of(node: Node) -> Own:
+    """What an import must not take for another cluster's."""
+    certificates = {
+        describe(der).sha256: f"{name} of {member.host}"
+        for member in reversed(node.members)  # what all share is called after the first
+        for name, der in member.certificates.items()
+    }
+    return Own(node.cluster, _cluster_id(node), certificates)
+
+
+def own_labels(node: Node, types: Sequence[str]) -> list[tuple[Label, bytes]]:
+    """Every certificate (DER octets) of every node of the cluster, of the ``types`` asked for."""
+    identity = _cluster_id(node)
+    return [
+        (Label(node.cluster, identity, member.host, name, len(node.members)), der)
+        for member in node.members
+        for name, der in member.certificates.items()
+        if name in types
+    ]
+
+
+def export(
+    node: Node,
+    exchange: Exchange,
+    present: Sequence[BundleFile],
+    *,
+    types: Sequence[str],
+    password: str,
+    encryption: Encryption,
+) -> Exported:
+    """Write one PKCS12 for each node of the cluster and type; public parts only.
+
+    A file of the ``present`` ones that holds the same already is left untouched.
+    """
+    there = {file.name: {(item.sha256, item.label) for item in file.items} for file in present}
+    written, unchanged = [], []
+    labels = own_labels(node, types)
+    for label, der in labels:
+        if there.get(label.file_name) == {(describe(der).sha256, label)}:
+            unchanged.append((label.file_name, label))
+            continue
+        exchange.write(label.file_name, encode([(der, label)], password, encryption))
+        written.append((label.file_name, label))
+    ours = {(label.cluster.lower(), label.node.lower()) for label, _ in labels}
+    names = {label.file_name for label, _ in own_labels(node, list(node.own.certificates))}
+    rivals = [
+        file.name
+        for file in present
+        if file.name not in names
+        and any(
+            item.label
+            and not item.label.consolidated
+            and (item.label.cluster.lower(), item.label.node.lower()) in ours
+            for item in file.items
+        )
+    ]
+    return Exported(tuple(written), tuple(unchanged), tuple(rivals))
+
+
+def write_consolidated(
+    consolidation: Consolidation, exchange: Exchange, *, password: str, encryption: Encryption
+) -> None:
+    """Write the bundles of a consolidation into the directory."""
+    for name, items in consolidation.bundles.items():
+        content = [(item.certificate.der, item.label) for item in items]
+        exchange.write(name, encode(content, password, encryption))
+
+
+def carry_out(
+    plan: Plan,
+    store: TrustStore,
+    present: Mapping[str, Entry],
+    policy: AnswerPolicy,
+    *,
+    where: str,
+    confirmed_by: str | None,
+    now: datetime,
+) -> JsonObject:
+    """Do what ``plan`` says, in one transaction; answers the receipt, which the store keeps."""
+    receipt = new_receipt(now, "import", where)
+    body: JsonObject = {
+        "receipt": receipt.id,
+        "outcome": "imported",
+        "time": receipt.time,
+        "where": where,
+        "confirmed_by": confirmed_by,
+        **plan_json(plan, present, policy, now),
+    }
+    store.apply(plan.changes, replace(receipt, body=json.dumps(body)))
+    return body
+
+
+def _cluster_id(node: Node) -> str:
+    return cluster_id(describe(node.own.certificates["ITLRecovery"]).sha256)

@@ -1,0 +1,87 @@
+"""The shared directory: a local folder, or one on an SFTP server, behind the same four verbs."""
+
+from pathlib import Path
+from stat import S_ISREG
+from typing import Protocol
+
+from conf.files import write_whole
+from tvs import TvsError
+
+
+class ExchangeError(TvsError):
+    """The shared directory, or a file in it, cannot be used; the text says which and why."""
+
+
+class TooLargeError(ExchangeError):
+    """A file is larger than its reader accepts; it was not read."""
+
+
+class Exchange(Protocol):
+    """A directory of bundle files. All methods raise :class:`ExchangeError`."""
+
+    @property
+    def where(self) -> str:
+        """The directory as a person would name it; without a password."""
+
+    def exists(self) -> bool:
+        """Whether the directory is there; writing to one that is not makes it, where it can."""
+
+    def names(self) -> list[str]:
+        """The regular files in the directory, sorted; hidden and unfinished ones left out."""
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """The octets of one file; TooLargeError when it has more than ``max_bytes``."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file there, whole or not at all; one of the same name is replaced."""
+
+
+class Folder:
+    """A local folder, or one single file in place of a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.where = str(path)
+
+    def exists(self) -> bool:
+        """See :class:`Exchange`."""
+        return self._path.exists()
+
+    def names(self) -> list[str]:
+        """See :class:`Exchange`."""
+        try:
+            if not self._path.is_dir():
+                self._path.stat()
+                return [self._path.name]
+            return sorted(
+                entry.name
+                for entry in self._path.iterdir()
+                if not entry.name.startswith(".") and S_ISREG(entry.stat().st_mode)
+            )
+        except OSError as error:
+            raise ExchangeError(f"{error.filename}: {error.strerror}") from None
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """See :class:`Exchange`."""
+        path = self._path / name if self._path.is_dir() else self._path
+        try:
+            with path.open("rb") as file:
+                data = file.read(max_bytes + 1)
+        except OSError as error:
+            raise ExchangeError(f"{path}: {error.strerror}") from None
+        if len(data) > max_bytes:
+            raise TooLargeError(f"{path}: more than {max_bytes} octets")
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """See :class:`Exchange`."""
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            write_whole(self._path / name, data, mode=0o644)
+        except OSError as error:
+            raise ExchangeError(f"{self._path / name}: {error.strerror}") from None
+
+
+def open_exchange(where: str) -> Exchange:
+    """The directory that ``where`` names. Raises :class:`ExchangeError`."""
+    return Folder(Path(where))
