@@ -1,0 +1,260 @@
+"""One signed document: a header, and whatever follows it.
+
+A signature covers every octet of the file except the signature element itself (12: head and value),
+with the header's length already final and its padding included; PKCS#1 v1.5. Checked on a CTL that
+CUCM wrote in 2015.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, get_args
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from conf.signer import Signer
+from itl import layout
+from itl.certificates import CertificateError, describe, verification_key
+from itl.elements import Element, encode_header, header_elements
+from itl.errors import BuildError
+from itl.layout import HEADER_ALIGNMENT, HEADER_GROUPS, HeaderTag
+
+Style: TypeAlias = Literal["cucm", "certutils"]
+Digest: TypeAlias = Literal["sha1", "sha512"]
+
+DIGESTS = {1: "sha1", 2: "sha256", 3: "sha512"}
+"""Digest codes: 1 in every real file; 2 and 3 in usecallmanagernz/certutils only."""
+WRITTEN_DIGESTS = {"sha1": 1, "sha512": 3}
+MODULUS_CODES = {512: 0, 1024: 1, 2048: 2, 4096: 3}
+"""Codes by key size in bits: 1 and 2 in real files, 0 and 3 in certutils; none for 3072."""
+_ALGORITHMS: dict[str, hashes.HashAlgorithm] = {
+    "sha1": hashes.SHA1(),  # noqa: S303 - the digest of every list CUCM writes
+    "sha256": hashes.SHA256(),
+    "sha512": hashes.SHA512(),
+}
+_MAX_LENGTH = 0xFFFF
+_ELEMENT_HEAD = 3
+
+
+@dataclass(frozen=True)
+class Header:
+    """A header as read. Text that is missing is "", octets that are missing are b"".
+
+    ``header_length`` counts octets, signature and padding included. ``digest`` is "sha1",
+    "sha256", "sha512", "code N" for an unknown code or "" without one; ``timestamp`` is in Unix
+    seconds. ``signature_at`` is the byte of the signature element's tag.
+    """
+
+    version: tuple[int, int]
+    header_length: int
+    signer_version: tuple[int, int] | None
+    signer_name: str
+    signer_serial: bytes
+    signer_issuer: str
+    digest: str
+    signature_algorithm: int | None
+    modulus_code: int | None
+    signature: bytes = field(repr=False)
+    signature_at: int | None
+    filename: str
+    timestamp: int | None
+    elements: tuple[Element, ...] = field(repr=False)
+
+    @property
+    def modulus_bits(self) -> int | None:
+        """The signer's key size that the header declares, in bits; None for an unknown code."""
+        codes = {code: bits for bits, code in MODULUS_CODES.items()}
+        return None if self.modulus_code is None else codes.get(self.modulus_code)
+
+    def value(self, tag: HeaderTag) -> bytes | None:
+        """The octets of one element, None where the header has none."""
+        return next((element.value for element in self.elements if element.tag == tag), None)
+
+    def encode(self) -> bytes:
+        """The header's octets, written back from its elements."""
+        return encode_header(self.elements)
+
+
+def parse_header(data: bytes) -> Header:
+    """Read the header at the start of ``data``. Raises :class:`~itl.errors.FormatError`."""
+    elements, end = header_elements(data)
+    values = {element.tag: element.value for element in elements}
+    version = _number(values, HeaderTag.VERSION)
+    signer_version = _number(values, HeaderTag.SIGNER_VERSION)
+    code = _number(values, HeaderTag.DIGEST_ALGORITHM)
+    signature_at = next((e.offset for e in elements if e.tag == HeaderTag.SIGNATURE), None)
+    return Header(
+        version=(0, 0) if version is None else (version.major, version.minor),
+        header_length=end,
+        signer_version=signer_version and (signer_version.major, signer_version.minor),
+        signer_name=text(values.get(HeaderTag.SIGNER_NAME, b"")),
+        signer_serial=values.get(HeaderTag.SERIAL_NUMBER, b""),
+        signer_issuer=text(values.get(HeaderTag.CA_NAME, b"")),
+        digest="" if code is None else DIGESTS.get(code, f"code {code}"),
+        signature_algorithm=_number(values, HeaderTag.SIGNATURE_ALGORITHM),
+        modulus_code=_number(values, HeaderTag.SIGNATURE_MODULUS),
+        signature=values.get(HeaderTag.SIGNATURE, b""),
+        signature_at=signature_at,
+        filename=text(values.get(HeaderTag.FILENAME, b"")),
+        timestamp=_number(values, HeaderTag.TIMESTAMP),
+        elements=elements,
+    )
+
+
+def text(value: bytes) -> str:
+    """Text of an element without its final NUL; octets that are not UTF-8 are read as Latin-1."""
+    octets = value.removesuffix(b"\0")
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
+
+
+def encode_text(value: str, what: str) -> bytes:
+    """The octets of a text element without the NUL that ends it. Raises BuildError."""
+    if "\0" in value:
+        raise BuildError(f"{what} {value!r}: a NUL ends a text, it cannot be inside")
+    octets = value.encode()
+    if len(octets) >= _MAX_LENGTH:
+        raise BuildError(f"{what}: {len(octets)} octets; {_MAX_LENGTH - 1} fit")
+    return octets
+
+
+def group_errors(header: Header) -> tuple[tuple[int, int, int, int], ...]:
+    """Groups whose length is not that of their members: tag, offset, declared, real octets."""
+    sizes = [
+        (element.tag, _ELEMENT_HEAD + (0 if element.tag in HEADER_GROUPS else len(element.value)))
+        for element in header.elements
+    ]
+    wrong = []
+    for element in header.elements:
+        members = HEADER_GROUPS.get(element.tag)  # type: ignore[call-overload]  # plain int keys
+        if members is not None:
+            real = sum(size for tag, size in sizes if tag in members)
+            declared = int.from_bytes(element.value)
+            if declared != real:
+                wrong.append((element.tag, element.offset, declared, real))
+    return tuple(wrong)
+
+
+def signature_holds(data: bytes, header: Header, key: RSAPublicKey) -> bool:
+    """Whether the header's signature was made over these octets with the private part of ``key``.
+
+    False too where the header has no signature, or a digest other than :data:`DIGESTS`.
+    """
+    algorithm = _ALGORITHMS.get(header.digest)
+    if algorithm is None or header.signature_at is None:
+        return False
+    digest = hashlib.new(header.digest, usedforsecurity=False)
+    view = memoryview(data)
+    digest.update(view[: header.signature_at])
+    digest.update(view[header.signature_at + _ELEMENT_HEAD + len(header.signature) :])
+    try:
+        key.verify(header.signature, digest.digest(), PKCS1v15(), Prehashed(algorithm))
+    except (InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def sign_document(
+    payload: bytes,
+    *,
+    signer: Signer,
+    filename: str,
+    timestamp: int,
+    digest: str = "sha1",
+    style: str = "cucm",
+    version: tuple[int, int] = (1, 2),
+    signer_version: tuple[int, int] | None = None,
+    encryption: bytes = b"",
+) -> bytes:
+    """A header, signed over itself and ``payload``, and the payload.
+
+    ``timestamp`` is in Unix seconds. ``encryption`` holds the octets of element group 16, if any.
+    The result is read back and verified with the signer's certificate before it is returned.
+    Raises :class:`~itl.errors.BuildError`.
+    """
+    check_signer(signer)
+    code, size = digest_code(digest), signer.private_key.key_size
+    start = b"" if signer_version is None else layout.signer_version(signer_version)
+    start += _signer_part(signer.certificate, style, code, MODULUS_CODES[size])
+    if not 0 <= timestamp < 1 << 32:
+        raise BuildError(f"time stamp {timestamp}: four octets of Unix seconds hold no such time")
+    end = layout.closing(encode_text(filename, "file name"), timestamp) + encryption
+    opening_length, signature_length = 10, _ELEMENT_HEAD + size // 8
+    length = opening_length + len(start) + signature_length + len(end)
+    end += bytes((layout.PAD,)) * (-length % HEADER_ALIGNMENT)
+    length += -length % HEADER_ALIGNMENT
+    if length > _MAX_LENGTH:
+        raise BuildError(f"a header of {length} octets; its length field holds {_MAX_LENGTH}")
+    start = layout.opening(version, length) + start
+    end += payload
+    signature = signer.private_key.sign(start + end, PKCS1v15(), _ALGORITHMS[digest])
+    element = bytes((HeaderTag.SIGNATURE,)) + len(signature).to_bytes(2) + signature
+    signed = b"".join((start, element, end))
+    _check_signed(signed, signer)
+    return signed
+
+
+def check_signer(signer: Signer) -> None:
+    """Refuse a key that lists have no code for. Raises :class:`~itl.errors.BuildError`."""
+    size = signer.private_key.key_size
+    if size not in MODULUS_CODES:
+        known = ", ".join(str(bits) for bits in MODULUS_CODES)
+        raise BuildError(
+            f"signer with an RSA key of {size} bits: SIGNATUREMODULUS (11) has codes for {known}"
+            " only, so no phone could be told how long the signature is"
+        )
+
+
+def digest_code(digest: str) -> int:
+    """The code of a digest that may be written. Raises :class:`~itl.errors.BuildError`."""
+    if digest in WRITTEN_DIGESTS:
+        return WRITTEN_DIGESTS[digest]
+    if digest in DIGESTS.values():
+        raise BuildError(
+            f"digest {digest}: read and shown, never written; no phone is known to verify it"
+        )
+    raise BuildError(f"digest {digest!r}: use {' or '.join(get_args(Digest))}")
+
+
+@lru_cache(maxsize=64)
+def _signer_part(certificate: bytes, style: str, digest: int, modulus: int) -> bytes:
+    """The same for every document of one signer, so written once."""
+    described = describe(certificate)
+    names = names_of(style, described.subject, described.subject_in_order)
+    issuers = names_of(style, described.issuer, described.issuer_in_order)
+    return layout.signer_part(
+        style,
+        name=encode_text(names, "signer's subject"),
+        serial=described.serial,
+        issuer=encode_text(issuers, "signer's issuer"),
+        digest_code=digest,
+        modulus_code=modulus,
+    )
+
+
+def names_of(style: str, cucm: str, in_order: str) -> str:
+    """Which of a name's two texts ``style`` writes. Raises :class:`~itl.errors.BuildError`."""
+    if style not in get_args(Style):
+        raise BuildError(f"style {style!r}: use {' or '.join(get_args(Style))}")
+    return cucm if style == "cucm" else in_order
+
+
+def _check_signed(signed: bytes, signer: Signer) -> None:
+    """Read the octets as a phone would; a signer whose key is another's is found here."""
+    try:
+        key = verification_key(signer.certificate)
+    except CertificateError as error:
+        raise BuildError(f"signer's certificate: {error}") from None
+    if not isinstance(key, RSAPublicKey) or not signature_holds(signed, parse_header(signed), key):
+        raise BuildError("the private key does not belong to the signer's certificate")
+
+
+def _number(values: dict[int, bytes], tag: HeaderTag) -> Any:  # noqa: ANN401 - construct is untyped
+    value = values.get(tag)
+    return None if value is None else layout.header_value(tag, value)

@@ -1,0 +1,132 @@
+"""What is odd about a document, without a word on whether its signature holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from itl.certificates import Certificate, CertificateError, describe
+from itl.document import Header, group_errors
+from itl.elements import header_label, record_label
+from itl.layout import HEADER_NAMES, PAD, RECORD_NAMES, HeaderTag, RecordTag
+from itl.limits import sast_guard, size_guards
+from itl.roles import Role
+from itl.trustlist import Record, TrustList
+
+_EXPECTED = (
+    HeaderTag.VERSION,
+    HeaderTag.SIGNER_NAME,
+    HeaderTag.SERIAL_NUMBER,
+    HeaderTag.CA_NAME,
+    HeaderTag.FILENAME,
+)
+_KNOWN_ROLES = frozenset(Role)
+_ADDRESS_OCTETS = 4
+_FIRMWARE_SIGNER = ("CN=someSigner;OU=someOrgUnit;O=someOrg", "1234567890abcdef")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something noticed: ``code`` for programs, stable; ``text`` for people."""
+
+    code: str
+    text: str
+
+
+def header_findings(header: Header) -> list[Finding]:
+    """Everything odd about a header."""
+    found = []
+    tags = {element.tag for element in header.elements}
+    for tag, offset, declared, real in group_errors(header):
+        text = f"{header_label(tag)} at byte {offset}: length {declared}, its members have {real}"
+        found.append(Finding("group-length", text))
+    found += [
+        Finding("missing-element", f"{header_label(tag)}: missing")
+        for tag in _EXPECTED
+        if tag not in tags
+    ]
+    found += [
+        Finding("unknown-element", f"{header_label(tag)}: kept, meaning unknown")
+        for tag in sorted(tags - HEADER_NAMES.keys() - {PAD})
+    ]
+    if (header.signer_name, header.signer_serial.hex()) == _FIRMWARE_SIGNER:
+        text = (
+            "Cisco's placeholder signer: firmware, checked by a key in the phone that is not public"
+        )
+        found.append(Finding("cisco-firmware", text))
+    if header.digest == "sha1":
+        text = "SHA-1: CUCM's default and all that 7900, 8900 and 9900 phones verify, but weak"
+        found.append(Finding("weak-digest", text))
+    bits = len(header.signature) * 8
+    if header.signature_at is not None and header.modulus_code is not None:
+        declared_bits = header.modulus_bits or f"code {header.modulus_code}"
+        if declared_bits != bits:
+            text = f"SIGNATUREMODULUS (11) says {declared_bits}, the signature has {bits} bits"
+            found.append(Finding("modulus", text))
+    name = header.filename
+    if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+        found.append(Finding("file-name", f"FILENAME (14) {name!r} leads out of a TFTP root"))
+    return found
+
+
+def list_findings(document: TrustList, now: datetime | None) -> list[Finding]:
+    """Everything odd about a list's records; dates are judged only against a ``now`` (aware)."""
+    records = document.records
+    certificates = sum(record.certificate is not None for record in records)
+    sasts = sum(record.role == Role.SAST for record in records)
+    guards = [*size_guards(len(document.raw), certificates), *sast_guard(sasts)]
+    found = [Finding(guard.code, guard.text) for guard in guards]
+    seen: dict[tuple[int, bytes], int] = {}
+    judged: set[bytes] = set()
+    for number, record in enumerate(records, start=1):
+        first = seen.setdefault((record.role, record.certificate or record.encode()), number)
+        if first != number:
+            text = f"record {number}: the same certificate and role as record {first}"
+            found.append(Finding("duplicate-record", text))
+        found += _record_findings(record, number)
+        if record.certificate is not None and record.certificate not in judged:
+            judged.add(record.certificate)
+            found += _certificate_findings(record, record.certificate, number, now)
+    return found
+
+
+def date_findings(what: str, certificate: Certificate, now: datetime) -> Iterator[Finding]:
+    """Whether a certificate is out of date at ``now`` (aware)."""
+    if now > certificate.not_after:
+        text = f"{what} {certificate.subject} expired on {certificate.not_after:%Y-%m-%d}"
+        yield Finding("certificate-expired", text)
+    if now < certificate.not_before:
+        text = f"{what} {certificate.subject} is not valid before {certificate.not_before:%Y-%m-%d}"
+        yield Finding("certificate-not-yet-valid", text)
+
+
+def _record_findings(record: Record, number: int) -> Iterator[Finding]:
+    for tag, value, _ in record.elements:
+        if tag not in RECORD_NAMES:
+            text = f"{record_label(number, tag)}: kept, meaning unknown"
+            yield Finding("unknown-element", text)
+        if tag == RecordTag.IP_ADDRESS and len(value) != _ADDRESS_OCTETS:
+            text = f"{record_label(number, tag)}: {len(value)} octets; only IPv4 was ever seen"
+            yield Finding("address", text)
+    if record.role not in _KNOWN_ROLES:
+        yield Finding("unknown-role", f"record {number}: role {record.role} has no public meaning")
+
+
+def _certificate_findings(
+    record: Record, der: bytes, number: int, now: datetime | None
+) -> Iterator[Finding]:
+    try:
+        certificate = describe(der)
+    except CertificateError as error:
+        yield Finding("certificate-unreadable", f"record {number}: {error}")
+        return
+    beside = (
+        (RecordTag.SERIAL_NUMBER, record.serial, certificate.serial),
+        (RecordTag.PUBLIC_KEY, record.public_key, certificate.public_key),
+        (RecordTag.SIGNATURE, record.signature, certificate.signature),
+    )
+    for tag, written, real in beside:
+        if written and written != real:
+            text = f"{record_label(number, tag)}: not that of the record's certificate"
+            yield Finding("record-mismatch", text)
+    if now is not None:
+        yield from date_findings(f"record {number}:", certificate, now)
