@@ -57,10 +57,13 @@ class HandshakeTurns:
             del self._under_way[address]
             self._turns.pop(address, None)
 
+    @property
+    def contended(self) -> bool:
+        """Whether more than one address has handshakes under way."""
+        return len(self._under_way) > 1
+
     async def turn(self, address: str) -> None:
         """Wait until it is this address's turn for one step."""
-        if len(self._under_way) == 1:
-            return
         if address not in self._turns:
             self._turns[address] = trio.Semaphore(STEPS_IN_A_ROW)
         async with self._turns[address]:

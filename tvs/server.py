@@ -3,7 +3,8 @@
 import errno
 import resource
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 from OpenSSL import SSL
@@ -19,6 +20,7 @@ __all__ = ["Counters", "Reply", "ReplyPolicy", "serve_tvs"]
 
 ACCEPTS_IN_A_ROW = 64
 RESERVED_DESCRIPTORS = 64  # what the rest of the process keeps open
+DEADLINE_CHECK_SECONDS = 0.2
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _EXHAUSTED_PAUSE_SECONDS = 0.05
 
@@ -71,7 +73,7 @@ async def serve_tvs(
     )
     stop = trio.Event() if stop is None else stop
     try:
-        async with trio.open_nursery() as connections:
+        async with _deadlines_watched(service), trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(_accept, listener, service, connections)
@@ -87,6 +89,22 @@ async def serve_tvs(
     finally:
         for listener in listeners:
             listener.socket.close()
+
+
+@asynccontextmanager
+async def _deadlines_watched(service: Service) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch_deadlines, service)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _watch_deadlines(service: Service) -> None:
+    while True:
+        await trio.sleep(DEADLINE_CHECK_SECONDS)
+        now = trio.current_time()
+        for session in [one for one in service.sessions if one.deadline < now]:
+            session.expire()
 
 
 def _descriptors_left() -> int:

@@ -1,8 +1,9 @@
 """One connection of a phone, from the first octet to the end, in a task of its own.
 
 The TLS object works on the socket itself; it is made only once a whole first record has arrived,
-so that a silent client, or one that dribbles its hello, costs a task and a socket. One cancel
-scope lives as long as the connection; each phase moves its deadline.
+so that a silent client, or one that dribbles its hello, costs a task and a socket. Each phase
+sets ``deadline``; the server looks through all of them several times a second and cuts off the
+overdue. That costs a connection much less than a cancel scope with timers of its own.
 """
 
 import socket
@@ -45,25 +46,23 @@ class Session:
         self._socket = connected
         self._address = address
         self._peer = peer
-        self._scope = trio.CancelScope()
         self._phase = "first octet"
-        self._dropped: str | None = None
+        self._cut: str | None = None
         self._device: str | None = None
         self._tls: SSL.Connection | None = None
         self._facts: dict[str, object] | None = None
         self._started = trio.current_time()
+        self.deadline = self._started + service.deadlines.handshake
 
     async def run(self) -> None:
         """Serve until the peer leaves, a deadline passes or the service stops; never raises."""
         service = self._service
         service.sessions.add(self)
         service.counters.open += 1
-        self._scope.deadline = self._started + service.deadlines.handshake
         try:
-            with self._scope:
-                await self._serve()
-            if self._scope.cancelled_caught and not service.stopping:
-                self._timed_out()
+            await self._serve()
+        except trio.ClosedResourceError:
+            self._tell_cut()
         except MessageError as error:
             service.counters.malformed += 1
             self._problem("malformed", str(error))
@@ -81,15 +80,22 @@ class Session:
             service.limits.release(self._address)
             service.counters.open -= 1
 
-    def stop_if_idle(self) -> None:
-        """End now unless a handshake, a request or an answer is under way."""
-        if self._phase in {"first octet", "idle"}:
-            self._scope.cancel()
+    def expire(self) -> None:
+        """End now: the deadline has passed."""
+        self._cut_off("overdue")
 
     def drop(self, reason: str) -> None:
         """End now, because others need the room."""
-        self._dropped = reason
-        self._scope.cancel()
+        self._cut_off(reason)
+
+    def stop_if_idle(self) -> None:
+        """End now unless a handshake, a request or an answer is under way."""
+        if self._phase in {"first octet", "idle"}:
+            self._cut_off("stopped")
+
+    def _cut_off(self, why: str) -> None:
+        self._cut = why
+        trio.lowlevel.notify_closing(self._socket)  # its wait ends with ClosedResourceError
 
     async def _serve(self) -> None:
         if not await self._first_record():
@@ -128,7 +134,7 @@ class Session:
         service.unfinished[self] = None
         service.turns.enter(address)
         try:
-            await service.turns.turn(address)
+            await self._turn()
             tls = SSL.Connection(service.context, self._socket)
             tls.set_accept_state()
             while True:
@@ -136,7 +142,7 @@ class Session:
                     tls.do_handshake()
                 except SSL.WantReadError:
                     await wait_readable(self._socket)
-                    await service.turns.turn(address)
+                    await self._turn()
                 except SSL.WantWriteError:
                     await wait_writable(self._socket)
                 else:
@@ -148,14 +154,22 @@ class Session:
         self._tls = tls
         return tls
 
+    async def _turn(self) -> None:
+        """Let other addresses have their steps first; raises if cut off meanwhile."""
+        turns = self._service.turns
+        if turns.contended:
+            await turns.turn(self._address)
+            if self._cut:
+                raise trio.ClosedResourceError
+
     async def _requests(self, tls: SSL.Connection) -> None:
         deadlines = self._service.deadlines
         buffer = MessageBuffer(self._service.max_request_bytes)
         self._enter("idle", deadlines.idle)
         while octets := await self._receive(tls):
+            buffer.receive_data(octets)
             if self._phase == "idle":
                 self._enter("request", deadlines.request)
-            buffer.receive_data(octets)
             while (request := buffer.next_request()) is not None:
                 if not await self._answer(tls, request):
                     return
@@ -170,7 +184,7 @@ class Session:
 
     def _enter(self, phase: str, seconds: float) -> None:
         self._phase = phase
-        self._scope.deadline = trio.current_time() + seconds
+        self.deadline = trio.current_time() + seconds
 
     async def _receive(self, tls: SSL.Connection) -> bytes:
         """Some octets of plain text; none: the peer has ended its side."""
@@ -227,16 +241,15 @@ class Session:
             except SSL.WantReadError:
                 await wait_readable(self._socket)
 
-    def _timed_out(self) -> None:
+    def _tell_cut(self) -> None:
         counters = self._service.counters
-        if self._dropped:
+        if self._cut == "overdue":
+            if self._phase != "idle":  # that is how a phone's silence usually ends
+                counters.timed_out += 1
+                self._problem("timed out", _OVERDUE[self._phase])
+        elif self._cut != "stopped":
             counters.dropped += 1
-            self._problem("dropped", self._dropped)
-        elif self._phase == "idle":
-            return  # the usual end of a phone that says nothing more
-        else:
-            counters.timed_out += 1
-            self._problem("timed out", _OVERDUE[self._phase])
+            self._problem("dropped", f"{self._cut}")
 
     def _lost(self, reason: str) -> None:
         """Report an end in the middle of something; after an answer, a reset is no news."""
