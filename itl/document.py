@@ -175,8 +175,8 @@ def sign_document(
     """A header, signed over itself and ``payload``, and the payload.
 
     ``timestamp`` is in Unix seconds. ``encryption`` holds the octets of element group 16, if any.
-    The result is read back and verified with the signer's certificate before it is returned.
-    Raises :class:`~itl.errors.BuildError`.
+    Raises :class:`~itl.errors.BuildError`. Whoever hands the result over reads it back before and
+    calls :func:`check_signed`.
     """
     check_signer(signer)
     code, size = digest_code(digest), signer.private_key.key_size
@@ -184,7 +184,8 @@ def sign_document(
     start += _signer_part(signer.certificate, style, code, MODULUS_CODES[size])
     if not 0 <= timestamp < 1 << 32:
         raise BuildError(f"time stamp {timestamp}: four octets of Unix seconds hold no such time")
-    end = layout.closing(encode_text(filename, "file name"), timestamp) + encryption
+    end = layout.filename_element(encode_text(filename, "file name"))
+    end += layout.timestamp_element(timestamp) + encryption
     opening_length, signature_length = 10, _ELEMENT_HEAD + size // 8
     length = opening_length + len(start) + signature_length + len(end)
     end += bytes((layout.PAD,)) * (-length % HEADER_ALIGNMENT)
@@ -195,9 +196,7 @@ def sign_document(
     end += payload
     signature = signer.private_key.sign(start + end, PKCS1v15(), _ALGORITHMS[digest])
     element = bytes((HeaderTag.SIGNATURE,)) + len(signature).to_bytes(2) + signature
-    signed = b"".join((start, element, end))
-    _check_signed(signed, signer)
-    return signed
+    return b"".join((start, element, end))
 
 
 def check_signer(signer: Signer) -> None:
@@ -245,13 +244,16 @@ def names_of(style: str, cucm: str, in_order: str) -> str:
     return cucm if style == "cucm" else in_order
 
 
-def _check_signed(signed: bytes, signer: Signer) -> None:
-    """Read the octets as a phone would; a signer whose key is another's is found here."""
+def check_signed(signed: bytes, header: Header, signer: Signer) -> None:
+    """Verify what was just signed and read back, as a phone would, with the signer's certificate.
+
+    Raises :class:`~itl.errors.BuildError`: a signer whose key is another's is found here.
+    """
     try:
         key = verification_key(signer.certificate)
     except CertificateError as error:
         raise BuildError(f"signer's certificate: {error}") from None
-    if not isinstance(key, RSAPublicKey) or not signature_holds(signed, parse_header(signed), key):
+    if not isinstance(key, RSAPublicKey) or not signature_holds(signed, header, key):
         raise BuildError("the private key does not belong to the signer's certificate")
 
 

@@ -16,6 +16,7 @@ a CTL that CUCM wrote in 2015; 16 to 28 and digest codes 2 and 3, usecallmanager
 """
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from construct import (
@@ -168,8 +169,12 @@ RECORD_WIDTHS = {int(RecordTag.RECORD_LENGTH): 2, int(RecordTag.FUNCTION): 2}
 """Octets of the values that have only one width; another is an error of the file."""
 
 
+@lru_cache(maxsize=1024)
 def header_value(tag: HeaderTag, value: bytes) -> Any:  # noqa: ANN401 - construct is untyped
-    """The number, version or octets in a header value whose width was checked before."""
+    """The number, version or octets in a header value whose width was checked before.
+
+    Kept, because the same few values stand in every list.
+    """
     return _VALUES[tag].parse(value)
 
 
@@ -212,7 +217,8 @@ _SIGNATURE_INFO = _element(
         ),
     ),
 )
-_CLOSING = Struct("filename" / _text(HeaderTag.FILENAME), "timestamp" / _element(15, Int32ub))
+_FILENAME = _text(HeaderTag.FILENAME)
+_TIMESTAMP = _element(HeaderTag.TIMESTAMP, Int32ub)
 _ENCRYPTION = _element(
     HeaderTag.ENCRYPTION_INFO,
     Struct(
@@ -250,6 +256,7 @@ _CONTAINER = Struct(
 )
 
 
+@lru_cache(maxsize=256)
 def opening(version: tuple[int, int], header_length: int) -> bytes:
     """Elements 1 and 2: format version and header length in octets (at most 65535)."""
     return bytes(
@@ -278,9 +285,15 @@ def signer_part(
     return bytes(identity + algorithms)
 
 
-def closing(filename: bytes, timestamp: int) -> bytes:
-    """Elements 14 and 15: the file name and the time stamp in Unix seconds."""
-    return bytes(_CLOSING.build({"filename": filename, "timestamp": timestamp}))
+@lru_cache(maxsize=256)
+def filename_element(filename: bytes) -> bytes:
+    """Element 14."""
+    return bytes(_FILENAME.build(filename))
+
+
+def timestamp_element(timestamp: int) -> bytes:
+    """Element 15, from Unix seconds that fit four octets."""
+    return bytes(_TIMESTAMP.build(timestamp))
 
 
 def encryption_part(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from conf.signer import Signer
-from itl.document import Header, parse_header, sign_document
+from itl.document import Header, check_signed, parse_header, sign_document
 from itl.errors import BuildError, FormatError
 from itl.layout import CONTAINER_MAGIC, HeaderTag
 from itl.trustlist import parse_trust_list
@@ -84,7 +84,7 @@ def sign_file(
     """
     check_unsigned(payload)
     check_name(name)
-    return sign_document(
+    signed = sign_document(
         payload,
         signer=signer,
         filename=name,
@@ -92,6 +92,8 @@ def sign_file(
         digest=digest,
         version=FILE_VERSION,
     )
+    check_signed(signed, parse_header(signed), signer)
+    return signed
 
 
 def check_unsigned(payload: bytes) -> None:

@@ -11,7 +11,15 @@ from functools import lru_cache
 
 from conf.signer import Signer
 from itl.certificates import CertificateError, describe
-from itl.document import Header, encode_text, names_of, parse_header, sign_document, text
+from itl.document import (
+    Header,
+    check_signed,
+    encode_text,
+    names_of,
+    parse_header,
+    sign_document,
+    text,
+)
 from itl.elements import Element, encode_record, record_elements, record_label
 from itl.errors import BuildError, FormatError
 from itl.layout import RecordTag
@@ -140,6 +148,7 @@ def build_trust_list(
         signer_version=_signer_version(signer_version, filename),
     )
     written = parse_trust_list(signed)
+    check_signed(signed, written.header, signer)
     if [record.role for record in written.records] != [spec.role for spec in records]:
         raise BuildError("the list reads back with other records than were asked for")
     return signed
@@ -227,6 +236,7 @@ def _certificate_parts(certificate: bytes | None, style: str) -> tuple[bytes, by
     )
 
 
+@lru_cache(maxsize=1024)
 def _address(address: str | None) -> bytes:
     try:
         octets = ipaddress.IPv4Address(address or "").packed
