@@ -134,7 +134,7 @@ def _query(request: Request, snapshot: Snapshot) -> _Found:
         warnings.append(f"{len(found)} certificates have this issuer and serial number")
     if entry.issuer != request.issuer:
         warnings.append("issuer found by its parts, not by its text")
-    if request.subject is not None and entry.subject != request.subject:
+    if request.subject and entry.subject != request.subject:
         warnings.append(f"its subject is {entry.subject}, not {request.subject}")
     return _Found(entry, _where(entry), tuple(warnings))
 
