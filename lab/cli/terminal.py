@@ -1,5 +1,6 @@
 """What commands print and where: JSON and tables to standard output, messages to standard error."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,9 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-console = Console(highlight=False, markup=False, emoji=False)
+# A pipe has no width: what reads it wants one row on one line.
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 240
+console = Console(highlight=False, markup=False, emoji=False, width=_WIDTH)
 messages = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 _state: ContextVar[Path] = ContextVar("state", default=Path("var"))
