@@ -1,0 +1,279 @@
+"""From a datagram on the service port to a transfer, an ERROR, or nothing.
+
+One small answer at most goes to an address that has proven nothing yet, and none to one that is
+over its share.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from socket import SocketType
+from typing import TypeAlias
+
+from tftp import PacketError
+from tftp.content import Answer, Content, ErrorReply, Later, Octets, whole
+from tftp.engine import Engine, Report
+from tftp.flow import Flow, device_of
+from tftp.frames import Frames
+from tftp.netascii import FromNetascii, to_netascii
+from tftp.options import MAX_BLKSIZE, Terms, grant
+from tftp.packets import ErrorCode, Opcode, Request, encode_error, parse_request
+from tftp.receiver import Receiver
+from tftp.sender import Sender
+from tftp.sockets import Address, Listener, path_blksize, peer_text, transfer_socket
+from tftp.uploads import MAX_AT_ONCE, Uploads
+
+Find: TypeAlias = Callable[[str, str], Answer]
+ReplyPolicy: TypeAlias = Callable[[str, str, Answer], Answer | None]
+Resume: TypeAlias = Callable[[Answer], None]
+Make: TypeAlias = Callable[[Later, Resume], None]
+
+_PRIVILEGED = 1024
+_TFTP_PORT = 69
+_REPEAT_SECONDS = 1.0  # a request again within it is the network's doing, not a new start
+_NETASCII_BYTES = 16 * 1024 * 1024
+_REQUEST_OPCODES = (b"\0\1", b"\0\2")
+_MODES = ("octet", "netascii")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a service allows.
+
+    Transfers at once, in all and for each address (a thousand phones behind one address must fit);
+    ``max_making`` requests at once whose content is being made; largest blksize in octets and
+    windowsize in blocks.
+    """
+
+    max_transfers: int = 8192
+    max_transfers_per_address: int = 2048
+    max_making: int = 2048
+    max_blksize: int = MAX_BLKSIZE
+    max_windowsize: int = 64
+
+
+class Admission:
+    """Answers requests: ``find`` for content, ``make`` to have content made in a worker thread.
+
+    ``make`` is given what to make and what to call with the result. ``reply_policy`` may replace an
+    answer by another (for faults on purpose), None for silence.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        frames: Frames,
+        *,
+        find: Find,
+        make: Make,
+        report: Report,
+        limits: Limits,
+        uploads: Uploads | None = None,
+        reply_policy: ReplyPolicy | None = None,
+    ) -> None:
+        self.requests = self.refused = self.garbage = self.dropped = 0
+        self._engine = engine
+        self._frames = frames
+        self._find = find
+        self._make = make
+        self._report = report
+        self._limits = limits
+        self._uploads = uploads
+        self._reply_policy = reply_policy
+        self._making: set[tuple[Address, bytes]] = set()
+
+    def admit(
+        self, listener: Listener, datagram: bytes, peer: Address, asked: Address, now: float
+    ) -> None:
+        """Take one datagram of a service socket; ``asked`` is the local address it came to."""
+        if datagram[:2] not in _REQUEST_OPCODES:
+            self.garbage += 1
+            return
+        if peer[1] < _PRIVILEGED and peer[1] != _TFTP_PORT:
+            self.dropped += 1  # a reflection towards a service of the victim's
+            return
+        if self._known(datagram, peer, now):
+            return
+        engine = self._engine
+        if (
+            engine.per_host.get(peer[0], 0) >= self._limits.max_transfers_per_address
+            or len(engine.flows) >= self._limits.max_transfers
+        ):
+            self.dropped += 1
+            return
+        self.requests += 1
+        arrival = _Arrival(listener, datagram, peer, asked, now)
+        try:
+            request = parse_request(datagram)
+        except PacketError as error:
+            self._refuse(arrival, None, ErrorReply(ErrorCode.ILLEGAL_OPERATION, str(error)))
+            return
+        if request.mode not in _MODES:
+            text = f"mode {request.mode[:16]!r} is none of octet and netascii"
+            self._refuse(arrival, request, ErrorReply(ErrorCode.ILLEGAL_OPERATION, text))
+        elif request.opcode is Opcode.WRQ:
+            self._write(arrival, request)
+        else:
+            self._answer(arrival, request, self._find(request.name, peer[0]))
+
+    def _known(self, datagram: bytes, peer: Address, now: float) -> bool:
+        """Whether this is a repetition of a request that is being served."""
+        if (peer, datagram) in self._making:
+            return True
+        flow = self._engine.by_peer.get(peer)
+        if flow is None:
+            return False
+        if flow.datagram != datagram or flow.transfer.outcome is not None:
+            self._engine.supersede(flow, now)
+            return False
+        if isinstance(flow.transfer, Sender) and not flow.transfer.proven:
+            self._engine.send(flow, flow.transfer.again(now))
+            return True
+        if now - flow.started < _REPEAT_SECONDS:
+            return True
+        self._engine.supersede(flow, now)
+        return False
+
+    def _answer(self, arrival: "_Arrival", request: Request, found: Answer) -> None:
+        answer: Answer | None = found
+        if self._reply_policy is not None:
+            answer = self._reply_policy(request.name, arrival.peer[0], found)
+        if answer is None:
+            return
+        if isinstance(answer, ErrorReply):
+            self._refuse(arrival, request, answer)
+        elif isinstance(answer, Later):
+            self._wait(arrival, request, answer)
+        else:
+            self._read(arrival, request, answer)
+
+    def _wait(self, arrival: "_Arrival", request: Request, later: Later) -> None:
+        if len(self._making) >= self._limits.max_making:
+            self.dropped += 1
+            return
+        key = (arrival.peer, arrival.datagram)
+        self._making.add(key)
+
+        def resume(made: Answer) -> None:
+            self._making.discard(key)
+            if isinstance(made, ErrorReply):
+                self._refuse(arrival, request, made)
+            elif not isinstance(made, Later):
+                self._read(arrival, request, made)
+
+        self._make(later, resume)
+
+    def _read(self, arrival: "_Arrival", request: Request, content: Content) -> None:
+        if request.mode == "netascii":
+            if content.size > _NETASCII_BYTES:
+                content.close()
+                text = "too large for netascii; ask in octet mode"
+                self._refuse(arrival, request, ErrorReply(ErrorCode.UNDEFINED, text))
+                return
+            key = (content.key, "netascii")
+            content = Octets(to_netascii(whole(content)), key=key, modified=content.modified)
+        try:
+            connected = transfer_socket(arrival.listener.socket.family, arrival.asked, arrival.peer)
+        except OSError as error:
+            content.close()
+            busy = ErrorReply(ErrorCode.UNDEFINED, f"the server is busy: {error.strerror}")
+            self._refuse(arrival, request, busy)
+            return
+        terms = self._terms(request, connected, content.size)
+        flow = Flow(
+            Sender(self._frames, content, terms=terms),
+            connected,
+            peer=arrival.peer,
+            request=request,
+            datagram=arrival.datagram,
+            now=arrival.now,
+            content=content,
+        )
+        self._engine.start(flow, self._engine.clock())
+
+    def _write(self, arrival: "_Arrival", request: Request) -> None:
+        if self._uploads is None:
+            no = ErrorReply(ErrorCode.ACCESS_VIOLATION, "uploads are not accepted here")
+            self._refuse(arrival, request, no)
+            return
+        running = sum(flow.upload is not None for flow in self._engine.flows.values())
+        if running >= MAX_AT_ONCE:
+            busy = ErrorReply(ErrorCode.UNDEFINED, "too many uploads at once; try again")
+            self._refuse(arrival, request, busy)
+            return
+        upload = self._uploads.open(request.name)
+        if isinstance(upload, ErrorReply):
+            self._refuse(arrival, request, upload)
+            return
+        connected = transfer_socket(arrival.listener.socket.family, arrival.asked, arrival.peer)
+        decoder = FromNetascii(upload.write)
+
+        def complete() -> None:
+            decoder.finish()
+            upload.commit()
+
+        receiver = Receiver(
+            decoder if request.mode == "netascii" else upload.write,
+            max_bytes=self._uploads.max_bytes,
+            complete=complete,
+            terms=self._terms(request, connected, None),
+        )
+        flow = Flow(
+            receiver,
+            connected,
+            peer=arrival.peer,
+            request=request,
+            datagram=arrival.datagram,
+            now=arrival.now,
+            upload=upload,
+        )
+        if (receiver.terms.tsize or 0) > self._uploads.max_bytes:
+            flow.close()
+            text = f"at most {self._uploads.max_bytes} octets are accepted"
+            self._refuse(arrival, request, ErrorReply(ErrorCode.DISK_FULL, text))
+            return
+        self._engine.start(flow, self._engine.clock())
+
+    def _terms(self, request: Request, connected: SocketType, size: int | None) -> Terms:
+        if not request.options:
+            return _NO_OPTIONS
+        max_blksize = self._limits.max_blksize
+        if "blksize" in request.options:
+            max_blksize = min(max_blksize, path_blksize(connected))
+        return grant(
+            request.options,
+            max_blksize=max_blksize,
+            max_windowsize=self._limits.max_windowsize,
+            size=size,
+        )
+
+    def _refuse(self, arrival: "_Arrival", request: Request | None, reply: ErrorReply) -> None:
+        """One ERROR, out of the service port: no transfer is made for it."""
+        self.refused += 1
+        arrival.listener.answer(encode_error(reply.code, reply.text), arrival.asked, arrival.peer)
+        self._report(
+            {
+                "event": "tftp.error",
+                "device": device_of(request.name) if request else None,
+                "peer": peer_text(arrival.peer),
+                "outcome": reply.code.name.lower().replace("_", " "),
+                "reason": reply.text,
+                "milliseconds": round((self._engine.clock() - arrival.now) * 1000, 1),
+                "file": request.name if request else None,
+                "code": int(reply.code),
+                "expected": reply.expected,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A request as it came in."""
+
+    listener: Listener
+    datagram: bytes
+    peer: Address
+    asked: Address
+    now: float
+
+
+_NO_OPTIONS = Terms()

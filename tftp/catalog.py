@@ -1,0 +1,222 @@
+"""What CUCM's TFTP does with a name: lists, signed files, configurations, files of the root."""
+
+import hashlib
+import ipaddress
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from conf.identity import Node
+from conf.signer import Signer
+from itl import ItlError
+from itl.signedfile import is_signed, sign_file
+from itl.trustlist import parse_trust_list
+from tftp import TftpError
+from tftp.configuration import PhoneConfigurations
+from tftp.content import Answer, Content, ErrorReply, Octets, whole
+from tftp.lists import Lists, build_lists
+from tftp.packets import ErrorCode
+from tftp.root import Root, split
+from tftp.signatures import PER_ADDRESS, SignedFiles
+
+MAX_SIGNED_BYTES = 32 * 1024 * 1024
+_LIST = re.compile(r"(CTL|ITL)(?:File|SEP([0-9A-Fa-f]{12}))\.tlv")
+_EXTENDED_ITL = re.compile(r"ext_ITLSEP[0-9A-Fa-f]{12}\.tlv")
+_EXPECTED_MISS = ErrorReply(ErrorCode.NOT_FOUND, "file not found", expected=True)
+_TOO_LARGE = ErrorReply(ErrorCode.UNDEFINED, f"above {MAX_SIGNED_BYTES} octets: not signed")
+SIGNED_SUFFIXES = {".sgn": None, ".sha512": "sha512"}
+
+
+class CatalogError(TftpError):
+    """A catalog that cannot be built from what it was given."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Other lists for some phones: those with these MACs (upper case), or in these networks.
+
+    ``itl`` and ``ctl`` are lists as octets, each None for "not found".
+    """
+
+    macs: frozenset[str]
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    itl: bytes | None
+    ctl: bytes | None
+
+
+class Catalog:
+    """Finds content for names, for one state of a node; a changed node gets a new catalog.
+
+    ``root`` is the folder of files, ``list_signer`` signs ITL and CTL and ``file_signer`` (the
+    CallManager of this node) other files, with ``digest`` "sha1" or "sha512". ``macs`` are the
+    phones that get a rendered configuration, ``loads`` their firmware by MAC, ``template`` a Jinja2
+    file in place of the one shipped. ``rollback`` empties the ITL. ``offers`` are other lists for
+    some phones, first match first. ``rules`` are pairs of a regular expression for a whole name and
+    the name to look up instead in the root. ``fold_case`` finds names in another case. ``uploads``
+    is a folder whose files are served as they are, never signed.
+
+    Raises :class:`CatalogError`, :class:`~itl.ItlError` or OSError; a caller keeps the old one
+    then.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        root: Path,
+        list_signer: Signer,
+        file_signer: Signer,
+        digest: str = "sha1",
+        macs: Iterable[str] = (),
+        loads: Mapping[str, str] | None = None,
+        template: Path | None = None,
+        rollback: bool = False,
+        offers: Sequence[Offer] = (),
+        rules: Sequence[tuple[str, str]] = (),
+        fold_case: bool = False,
+        uploads: Path | None = None,
+        signatures_per_address: int = PER_ADDRESS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._node = node
+        self._file_signer = file_signer
+        self._digest = digest
+        self._root = Root(root, fold_case=fold_case)
+        self._uploads = Root(uploads) if uploads else None
+        self._offers = tuple(map(_checked, offers))
+        self._rules = [(_compiled(pattern), path) for pattern, path in rules]
+        self._configurations = PhoneConfigurations(
+            node,
+            {mac.upper(): (loads or {}).get(mac.upper(), "") for mac in macs},
+            template=template,
+            modified=int(now()),
+        )
+        self._signed = SignedFiles(clock=time.monotonic, per_address=signatures_per_address)
+        self._lists: Lists = build_lists(
+            node,
+            list_signer,
+            digest=digest,
+            rollback=rollback,
+            folder=node.state / "lists",
+            now=now,
+        )
+
+    def ctl_certificates(self) -> list[bytes]:
+        """The certificates (DER) of the CTL's records, for the snapshot TVS answers from."""
+        if self._lists.ctl is None:
+            return []
+        records = parse_trust_list(self._lists.ctl.data).records
+        return [record.certificate for record in records if record.certificate is not None]
+
+    def find(self, name: str, peer: str, *, unsigned: bool = False) -> Answer:
+        """What a phone at the address ``peer`` gets for ``name``.
+
+        ``unsigned`` answers a ``.sgn`` name with the file itself, as phones want it over HTTPS.
+        """
+        parts = split(name)
+        if parts is None:
+            return ErrorReply(ErrorCode.ACCESS_VIOLATION, "names that leave the root are refused")
+        plain = "/".join(parts)
+        found = self._list(plain, peer)
+        if found is not None:
+            return found
+        if unsigned and plain.endswith(".sgn"):
+            return self._file(plain.removesuffix(".sgn"))
+        content = self._file(plain)
+        if not isinstance(content, ErrorReply) or content.code is not ErrorCode.NOT_FOUND:
+            return content
+        for suffix, digest in SIGNED_SUFFIXES.items():
+            if plain.endswith(suffix):
+                return self._sign(plain, plain.removesuffix(suffix), peer, digest or self._digest)
+        return _EXPECTED_MISS if _EXTENDED_ITL.fullmatch(plain) else content
+
+    def _list(self, name: str, peer: str) -> Content | ErrorReply | None:
+        """The list that ``name`` stands for; None if it is no list, or none that is built here."""
+        found = _LIST.fullmatch(name)
+        if found is None:
+            return None
+        kind, mac = found[1], (found[2] or "").upper()
+        offer = self._offer(mac, peer)
+        if offer is not None:
+            data = offer.itl if kind == "ITL" else offer.ctl
+            return _EXPECTED_MISS if data is None else _octets(data)
+        built = self._lists.itl if kind == "ITL" else self._lists.ctl
+        if built is not None:
+            return built
+        placed = self._root.open(name)
+        return placed if not isinstance(placed, ErrorReply) else _EXPECTED_MISS
+
+    def _offer(self, mac: str, peer: str) -> Offer | None:
+        if not self._offers:
+            return None
+        address = ipaddress.ip_address(peer.partition("%")[0])
+        for offer in self._offers:
+            if mac in offer.macs or any(address in network for network in offer.networks):
+                return offer
+        return None
+
+    def _file(self, name: str, *, signable: bool = False) -> Content | ErrorReply:
+        """A file of the root, or a configuration rendered; uploads only if not to be signed."""
+        for pattern, path in self._rules:
+            if pattern.fullmatch(name):
+                name = pattern.sub(path, name)
+                break
+        content = self._root.open(name)
+        if not isinstance(content, ErrorReply) or content.code is not ErrorCode.NOT_FOUND:
+            return content
+        rendered = self._configurations.find(name)
+        if rendered is not None:
+            return rendered
+        if self._uploads is not None and not signable:
+            return self._uploads.open(name)
+        return content
+
+    def _sign(self, name: str, file: str, peer: str, digest: str) -> Answer:
+        """``file`` signed under the name asked for; one that Cisco signed goes out as it is."""
+        base = self._file(file, signable=True)
+        if isinstance(base, ErrorReply):
+            return base
+        if base.size > MAX_SIGNED_BYTES:
+            base.close()
+            return _TOO_LARGE
+
+        def make() -> Octets | ErrorReply:
+            payload = whole(base)
+            if is_signed(payload):
+                return _octets(payload, base.modified)
+            try:
+                signed = sign_file(
+                    payload,
+                    name=name,
+                    signer=self._file_signer,
+                    timestamp=base.modified,
+                    digest=digest,
+                )
+            except ItlError as error:
+                return ErrorReply(ErrorCode.UNDEFINED, f"cannot be signed: {error}")
+            return _octets(signed, base.modified)
+
+        found = self._signed.find((name, base.key, digest), peer, make)
+        if isinstance(found, Octets | ErrorReply):
+            base.close()
+        return found
+
+
+def _octets(data: bytes, modified: int = 0) -> Octets:
+    return Octets(data, key=hashlib.sha256(data).digest(), modified=modified)
+
+
+def _checked(offer: Offer) -> Offer:
+    for data in (offer.itl, offer.ctl):
+        if data is not None:
+            parse_trust_list(data)
+    return offer
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise CatalogError(f"rule {pattern!r}: {error}") from None

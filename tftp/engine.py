@@ -1,0 +1,231 @@
+"""All transfers of a service: one epoll of connected sockets, drained without an await.
+
+Theory of operation. Each transfer has a socket of its own, connected to its peer, so that the
+kernel sorts datagrams by transfer, turns strangers away (port unreachable), and tells of a peer
+that went away. All these sockets and the service sockets sit in one private epoll. An epoll
+descriptor is itself pollable: one task waits until it is readable, then calls
+:meth:`Engine.drain`, which works in plain code until nothing is left or its time slice is over.
+The path of an ACK is: poll, recv, one comparison in :class:`~tftp.sender.Sender`, send. Everything
+that happens once a transfer (limits, names, options, files, reports) is kept off that path; see
+:mod:`tftp.admission`.
+
+Deadlines are in one heap with an entry a transfer. An ACK does not touch it: an entry that comes up
+early is put back with the deadline of that moment.
+"""
+
+import heapq
+import select
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tftp.flow import Flow
+from tftp.sender import Sender
+from tftp.sockets import Address, Listener, send_window
+from tftp.transfer import Burst, Ending, Outcome
+
+Report: TypeAlias = Callable[[Mapping[str, object]], None]
+Admit: TypeAlias = Callable[[Listener, bytes, Address, Address, float], None]
+
+SLICE_SECONDS = 0.002  # how long a drain may keep other tasks waiting
+LINGER_SECONDS = 0.001  # the least an epoll can wait; an answer on the way is met without a detour
+REQUESTS_AT_ONCE = 64  # taken from a service socket before transfers have their turn
+RECHECK_SECONDS = 0.5  # a deadline that moved nearer is noticed this late at worst
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counters of an engine since it was made, and the transfers running now."""
+
+    running: int
+    transfers: int
+    octets: int
+    retransmissions: int
+    requests: int
+    refused: int
+    garbage: int
+    dropped: int
+
+
+class Engine:
+    """Runs transfers. ``admit`` is called for each datagram on a service socket."""
+
+    def __init__(self, *, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.flows: dict[int, Flow] = {}
+        self.by_peer: dict[Address, Flow] = {}
+        self.per_host: dict[str, int] = {}
+        self._report = report
+        self._admit: Admit | None = None
+        self._listeners: dict[int, Listener] = {}
+        self._deadlines: list[tuple[float, int, Flow]] = []
+        self._serial = 0
+        self._transfers = self._octets = self._retransmissions = 0
+        self._epoll = select.epoll()
+
+    def fileno(self) -> int:
+        """The descriptor that is readable when :meth:`drain` has something to do."""
+        return self._epoll.fileno()
+
+    def listen(self, listener: Listener, admit: Admit) -> None:
+        """Take requests from ``listener``."""
+        self._admit = admit
+        self._listeners[listener.socket.fileno()] = listener
+        self._epoll.register(listener.socket.fileno(), select.EPOLLIN)
+
+    def stop_listening(self) -> None:
+        """No further requests; running transfers go on."""
+        for descriptor in self._listeners:
+            self._epoll.unregister(descriptor)
+        self._listeners.clear()
+
+    def close(self) -> None:
+        """End everything at once."""
+        self.stop_listening()
+        for flow in list(self.flows.values()):
+            self._forget(flow)
+        self._epoll.close()
+
+    def statistics(self, *, requests: int, refused: int, garbage: int, dropped: int) -> Statistics:
+        """The counters; those of admission are passed in."""
+        return Statistics(
+            len(self.flows),
+            self._transfers,
+            self._octets,
+            self._retransmissions,
+            requests,
+            refused,
+            garbage,
+            dropped,
+        )
+
+    def start(self, flow: Flow, now: float) -> None:
+        """Take over ``flow`` and send its first packet."""
+        descriptor = flow.connected.fileno()
+        self.flows[descriptor] = flow
+        self.by_peer[flow.peer] = flow
+        host = flow.peer[0]
+        self.per_host[host] = self.per_host.get(host, 0) + 1
+        self._epoll.register(descriptor, select.EPOLLIN)
+        try:
+            self.send(flow, flow.transfer.start(now))
+        except OSError:
+            flow.transfer.gone()
+        if flow.transfer.outcome is not None:
+            self._ended(flow, now)
+            return
+        self._serial += 1
+        heapq.heappush(self._deadlines, (flow.transfer.deadline, self._serial, flow))
+
+    def drain(self) -> None:
+        """Work off what has arrived, for at most a time slice."""
+        poll, flows, clock = self._epoll.poll, self.flows, self.clock
+        now = clock()
+        over = now + SLICE_SECONDS
+        events = poll(0, 256)
+        while events:
+            now = clock()
+            for descriptor, _ in events:
+                flow = flows.get(descriptor)
+                if flow is None:
+                    self._requests(descriptor, now)
+                    continue
+                try:
+                    burst = flow.receive(flow.recv(flow.recv_size), now)
+                    if burst.__class__ is bytes:
+                        if burst:
+                            flow.send(burst)
+                    else:
+                        self.send(flow, burst)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    flow.transfer.gone()
+                if flow.transfer.outcome is not None:
+                    self._ended(flow, now)
+            if now >= over:
+                return
+            events = poll(LINGER_SECONDS if flows else 0, 256)
+
+    def sweep(self) -> None:
+        """Retransmit, or end, what is due."""
+        now = self.clock()
+        heap = self._deadlines
+        while heap and heap[0][0] <= now:
+            _, serial, flow = heapq.heappop(heap)
+            if self.flows.get(flow.connected.fileno()) is not flow:
+                continue
+            if flow.transfer.deadline <= now:
+                if flow.transfer.outcome is not None:
+                    self._forget(flow)
+                    continue
+                try:
+                    self.send(flow, flow.transfer.timeout(now))
+                except OSError:
+                    flow.transfer.gone()
+                if flow.transfer.outcome is not None:
+                    self._ended(flow, now)
+                    continue
+            due = min(flow.transfer.deadline, now + RECHECK_SECONDS)
+            heapq.heappush(heap, (due, serial, flow))
+
+    def send(self, flow: Flow, burst: Burst) -> None:
+        """Send what a transfer answered; what finds no room is left to its timer."""
+        try:
+            if isinstance(burst, bytes):
+                if burst:
+                    flow.send(burst)
+            elif isinstance(flow.transfer, Sender):
+                send_window(flow.connected, burst, flow.transfer.segment)
+        except BlockingIOError:
+            return
+
+    def supersede(self, flow: Flow, now: float) -> None:
+        """End ``flow`` because its peer began something else."""
+        if flow.transfer.outcome is not None:
+            self._forget(flow)
+            return
+        flow.transfer.outcome = Outcome(Ending.GONE, "the peer began another request")
+        self._ended(flow, now)
+
+    def _requests(self, descriptor: int, now: float) -> None:
+        listener = self._listeners.get(descriptor)
+        if listener is None or self._admit is None:
+            return
+        for _ in range(REQUESTS_AT_ONCE):
+            try:
+                datagram, peer, asked = listener.receive()
+            except OSError:
+                return
+            self._admit(listener, datagram, peer, asked, now)
+
+    def _ended(self, flow: Flow, now: float) -> None:
+        """Report a transfer once; one that received a file stays for a repeated last DATA."""
+        transfer = flow.transfer
+        if flow.content is None and flow.upload is None:
+            return
+        outcome = transfer.outcome
+        if outcome is None:
+            return
+        self._transfers += 1
+        self._octets += transfer.octets
+        self._retransmissions += transfer.retransmissions
+        self._report(flow.event(outcome, now))
+        dallies = flow.upload is not None and outcome.ending is Ending.DONE
+        if not dallies:
+            self._forget(flow)
+            return
+        flow.upload = None
+
+    def _forget(self, flow: Flow) -> None:
+        del self.flows[flow.connected.fileno()]
+        if self.by_peer.get(flow.peer) is flow:
+            del self.by_peer[flow.peer]
+        host = flow.peer[0]
+        left = self.per_host[host] - 1
+        if left:
+            self.per_host[host] = left
+        else:
+            del self.per_host[host]
+        flow.close()

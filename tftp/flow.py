@@ -1,0 +1,95 @@
+"""A transfer of the engine: the pure core with its socket, and what will be reported."""
+
+import re
+import socket
+from collections.abc import Callable  # noqa: TC003  annotations stay real for mypyc
+
+from tftp.content import Content
+from tftp.packets import Request
+from tftp.receiver import Receiver
+from tftp.sender import Sender
+from tftp.sockets import Address, peer_text
+from tftp.transfer import Burst, Outcome
+from tftp.uploads import Upload
+
+_DEVICE = re.compile(r"SEP[0-9A-Fa-f]{12}")
+
+
+class Flow:
+    """A transfer of the engine."""
+
+    __slots__ = (
+        "connected",
+        "content",
+        "datagram",
+        "peer",
+        "receive",
+        "recv",
+        "recv_size",
+        "request",
+        "send",
+        "started",
+        "transfer",
+        "upload",
+    )
+
+    def __init__(
+        self,
+        transfer: Sender | Receiver,
+        connected: socket.SocketType,
+        *,
+        peer: Address,
+        request: Request,
+        datagram: bytes,
+        now: float,
+        content: Content | None = None,
+        upload: Upload | None = None,
+    ) -> None:
+        self.transfer = transfer
+        self.receive: Callable[[bytes, float], Burst] = transfer.receive
+        self.connected = connected
+        self.recv = connected.recv
+        self.send = connected.send
+        # one octet more than the longest packet, so that a longer one shows
+        self.recv_size = 600 if upload is None else max(600, transfer.terms.blksize + 5)
+        self.peer = peer
+        self.request = request
+        self.datagram = datagram
+        self.started = now
+        self.content = content
+        self.upload = upload
+
+    def event(self, outcome: Outcome, now: float) -> dict[str, object]:
+        """What is reported once the transfer ended."""
+        transfer = self.transfer
+        blocks = transfer.acked if isinstance(transfer, Sender) else transfer.blocks
+        return {
+            "event": "tftp.transfer",
+            "device": device_of(self.request.name),
+            "peer": peer_text(self.peer),
+            "outcome": outcome.ending.value,
+            "reason": outcome.reason,
+            "milliseconds": round((now - self.started) * 1000, 1),
+            "file": self.request.name,
+            "direction": "sent" if self.upload is None else "received",
+            "bytes": transfer.octets,
+            "blocks": blocks,
+            "retransmissions": transfer.retransmissions,
+            "blksize": transfer.terms.blksize,
+            "windowsize": transfer.terms.windowsize,
+            "mode": self.request.mode,
+        }
+
+    def close(self) -> None:
+        """Let go of the socket and of the content or the upload."""
+        self.connected.close()
+        if self.content is not None:
+            self.content.close()
+        if self.upload is not None:
+            self.upload.abort()
+
+
+def device_of(name: str) -> str | None:
+    """The SEP name in a requested name, in its usual spelling."""
+    found = _DEVICE.search(name)
+    return f"SEP{found.group()[3:].upper()}" if found else None

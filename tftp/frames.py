@@ -1,0 +1,83 @@
+"""Content cut into DATA packets once, for every transfer of the same octets.
+
+Framing is the one thing about a file that costs by its size. It is done in pieces of about 256 KiB,
+as transfers reach them, and the pieces are shared and kept up to a byte limit. A retransmission is
+the same frame again.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable  # noqa: TC003  annotations stay real for mypyc
+
+from tftp.content import Content
+from tftp.packets import encode_ack, wire_number
+
+PIECE_BYTES = 256 * 1024
+PIECE_BLOCKS = 512  # small blocks would make pieces of many thousand datagrams
+KEPT_BYTES = 24 * 1024 * 1024
+HEAD = 4  # octets before the payload of DATA
+OVERHEAD = 48  # octets the interpreter keeps for a datagram beside it
+
+_ACKS = [encode_ack(number) for number in range(65_536)]
+
+
+class Piece:
+    """Consecutive blocks of a content: the first's number counted from 1, and their datagrams.
+
+    In lockstep ``frames`` has one datagram each and ``acks`` the ACK that answers it. With windows
+    ``joined`` has them back to back, each of blksize + 4 octets but the last of all.
+    """
+
+    __slots__ = ("acks", "first", "frames", "joined", "last", "octets")
+
+    def __init__(self, first: int, frames: list[bytes], *, windowed: bool, rollover: int) -> None:
+        self.first = first
+        self.last = first + len(frames) - 1
+        self.octets = sum(map(len, frames)) + OVERHEAD * len(frames)
+        self.frames = [] if windowed else frames
+        self.joined = memoryview(b"".join(frames) if windowed else b"")
+        self.acks = (
+            []
+            if windowed
+            else [_ACKS[wire_number(first + n, rollover)] for n in range(len(frames))]
+        )
+
+
+class Frames:
+    """The pieces of all contents, least recently used ones dropped above ``kept_bytes``.
+
+    ``rollover`` is the wire number after 65535: 0, or 1 for peers that want it.
+    """
+
+    def __init__(self, *, kept_bytes: int = KEPT_BYTES, rollover: int = 0) -> None:
+        self.rollover = rollover
+        self._kept_bytes = kept_bytes
+        self._bytes = 0
+        self._pieces: OrderedDict[Hashable, Piece] = OrderedDict()
+
+    def piece(self, content: Content, blksize: int, block: int, *, windowed: bool) -> Piece:
+        """The piece that holds ``block``. Raises what reading ``content`` raises."""
+        per_piece = min(max(1, PIECE_BYTES // blksize), PIECE_BLOCKS)
+        number = (block - 1) // per_piece
+        key = (content.key, blksize, number, windowed)
+        piece = self._pieces.get(key)
+        if piece is not None:
+            self._pieces.move_to_end(key)
+            return piece
+        first = number * per_piece + 1
+        last = min(content.size // blksize + 1, number * per_piece + per_piece)
+        octets = content.read((first - 1) * blksize, per_piece * blksize)
+        piece = Piece(
+            first,
+            [
+                b"\0\3%b%b"
+                % (_ACKS[wire_number(first + n, self.rollover)][2:], octets[at : at + blksize])
+                for n, at in enumerate(range(0, (last - first + 1) * blksize, blksize))
+            ],
+            windowed=windowed,
+            rollover=self.rollover,
+        )
+        self._pieces[key] = piece
+        self._bytes += piece.octets
+        while self._bytes > self._kept_bytes and len(self._pieces) > 1:
+            self._bytes -= self._pieces.popitem(last=False)[1].octets
+        return piece

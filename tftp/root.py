@@ -1,0 +1,155 @@
+"""Files beneath one folder, whatever a name says.
+
+A name is taken apart, and each part is opened in the folder opened before it, never following a
+symbolic link. A link found on the way is resolved here, part by part, and may lead anywhere beneath
+the root and nowhere else; no prefix of a path is ever compared.
+"""
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from tftp.content import NOT_FOUND, ErrorReply, OpenFile
+from tftp.packets import ErrorCode
+
+MAX_LINKS = 8
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_OUTSIDE = ErrorReply(ErrorCode.ACCESS_VIOLATION, "names that leave the root are refused")
+_NOT_A_FILE = ErrorReply(ErrorCode.ACCESS_VIOLATION, "not a regular file")
+_UNREADABLE = ErrorReply(ErrorCode.ACCESS_VIOLATION, "the server may not read it")
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A symbolic link was met: at which part, and what it holds."""
+
+    place: int
+    target: str
+
+
+class Root:
+    """A folder whose files may be read.
+
+    ``fold_case`` finds a file by its name in another case if there is none as asked, since phones
+    differ; it costs reading the folder. Raises OSError if the folder cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, fold_case: bool = False) -> None:
+        self.path = path
+        self._fold_case = fold_case
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Close the folder; safe to call again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        """A catalog that was replaced must not keep its folder."""
+        if hasattr(self, "_descriptor"):
+            self.close()
+
+    def open(self, name: str) -> OpenFile | ErrorReply:
+        """The regular file that ``name`` means, or the error to answer.
+
+        A backslash separates like a slash, and a leading one is passed over: some clients send
+        them. ``..`` is refused.
+        """
+        parts = split(name)
+        if parts is None:
+            return _OUTSIDE
+        for _ in range(MAX_LINKS):
+            found = self._walk(parts)
+            if not isinstance(found, _Link):
+                return found
+            resolved = _resolve(parts, found)
+            if resolved is None:
+                return _OUTSIDE
+            parts = resolved
+        return _OUTSIDE
+
+    def _walk(self, parts: list[str]) -> OpenFile | ErrorReply | _Link:
+        folder = self._descriptor
+        try:
+            for place, part in enumerate(parts):
+                last = place == len(parts) - 1
+                inner = self._step(folder, part, place, last=last)
+                if not isinstance(inner, int):
+                    return inner
+                if last:
+                    return _regular(inner)
+                if folder != self._descriptor:
+                    os.close(folder)
+                folder = inner
+        finally:
+            if folder != self._descriptor:
+                os.close(folder)
+        return _NOT_A_FILE
+
+    def _step(self, folder: int, part: str, place: int, *, last: bool) -> int | ErrorReply | _Link:
+        flags = _FLAGS if last else _FLAGS | os.O_DIRECTORY
+        try:
+            return os.open(part, flags, dir_fd=folder)
+        except FileNotFoundError:
+            other = self._other_case(folder, part)
+            return NOT_FOUND if other is None else self._step(folder, other, place, last=last)
+        except (ValueError, OSError) as error:
+            return self._refused(error, folder, part, place)
+
+    def _refused(
+        self, error: ValueError | OSError, folder: int, part: str, place: int
+    ) -> ErrorReply | _Link:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in {errno.ELOOP, errno.ENOTDIR}:
+            try:
+                return _Link(place, os.readlink(part, dir_fd=folder))
+            except OSError:
+                return NOT_FOUND
+        if number in {errno.ENXIO, errno.ENODEV}:
+            return _NOT_A_FILE
+        if number in {errno.EMFILE, errno.ENFILE}:
+            return ErrorReply(ErrorCode.UNDEFINED, "too many open files; try again")
+        if number in {errno.EACCES, errno.EPERM}:
+            return _UNREADABLE
+        return NOT_FOUND
+
+    def _other_case(self, folder: int, part: str) -> str | None:
+        if not self._fold_case:
+            return None
+        wanted = part.casefold()
+        names = sorted(n for n in os.listdir(folder) if n.casefold() == wanted and n != part)
+        return names[0] if names else None
+
+
+def split(name: str) -> list[str] | None:
+    """The parts of a requested name; None if it holds ``..``, a NUL, or nothing."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
+    if not parts or ".." in parts or "\0" in name:
+        return None
+    return parts
+
+
+def _resolve(parts: list[str], link: _Link) -> list[str] | None:
+    """``parts`` with the link replaced by its target; None if that leaves the root."""
+    if link.target.startswith("/"):
+        return None
+    resolved = parts[: link.place]
+    for part in link.target.split("/"):
+        if part == "..":
+            if not resolved:
+                return None
+            resolved.pop()
+        elif part not in {"", "."}:
+            resolved.append(part)
+    return resolved + parts[link.place + 1 :]
+
+
+def _regular(descriptor: int) -> OpenFile | ErrorReply:
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return OpenFile(descriptor, status)
+    os.close(descriptor)
+    return _NOT_A_FILE

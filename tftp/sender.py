@@ -1,0 +1,323 @@
+"""The side of a transfer that sends DATA; the rules are those of :mod:`tftp.transfer`."""
+
+from tftp import TftpError
+from tftp.content import Content
+from tftp.frames import HEAD, Frames, Piece
+from tftp.options import OptionError, Terms, accept
+from tftp.packets import (
+    ErrorCode,
+    OptionAck,
+    Request,
+    encode_ack,
+    encode_option_ack,
+    encode_request,
+    parse,
+    wire_number,
+)
+from tftp.timer import MOST_SECONDS, RetransmitTimer
+from tftp.transfer import (
+    RETRIES,
+    Burst,
+    Ending,
+    Outcome,
+    failure,
+    remote_outcome,
+    steps_ahead,
+)
+
+SAMPLE_BLOCKS = 16  # a round trip is measured once in so many blocks
+UNPROVEN_SENDS = 3  # copies of the first packet to an address that has not answered yet
+HALF_OPEN_SECONDS = 5.0  # how long an answer to the last of these copies is waited for
+_ACK_0 = encode_ack(0)
+
+
+class Sender:
+    """Sends ``content`` under ``terms`` (serving an RRQ), or asks by ``request`` first (a WRQ).
+
+    ``frames`` cuts the content. Serving, at most three copies of the first packet go out before the
+    first ACK proves the address; asking, ``retries`` copies.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_acks",
+        "_asking",
+        "_content",
+        "_copies",
+        "_frames",
+        "_gap_answered",
+        "_limit",
+        "_opening",
+        "_piece",
+        "_position",
+        "_previous_resent",
+        "_resent",
+        "_retries",
+        "_source",
+        "_tries",
+        "_window_end",
+        "expected",
+        "outcome",
+        "proven",
+        "retransmissions",
+        "segment",
+        "sent_at",
+        "size",
+        "terms",
+        "timer",
+        "total",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        source: Frames,
+        content: Content,
+        *,
+        terms: Terms | None = None,
+        request: Request | None = None,
+        retries: int = RETRIES,
+        timer: RetransmitTimer | None = None,
+    ) -> None:
+        self._source = source
+        self._content = content
+        self._asking = request
+        self._opening = b""
+        if request is not None:
+            self._opening = encode_request(request)
+        elif terms is not None and terms.granted:
+            self._opening = encode_option_ack(terms.granted)
+        self._retries = retries
+        self.proven = request is not None
+        self._tries = 0
+        self._copies = 0
+        self._resent = False
+        self._previous_resent = False
+        self._gap_answered = False
+        self._piece: Piece | None = None
+        self._frames: list[bytes] = []
+        self._acks: list[bytes] = []
+        self._position = 0
+        self._limit = 0
+        self._acked = 0
+        self._window_end = 0
+        self.size = content.size
+        self.expected = _ACK_0
+        self.outcome: Outcome | None = None
+        self.retransmissions = 0
+        self.sent_at = 0.0
+        self.waiting = 0.0
+        self._agree(terms or Terms())
+        self.timer = timer or RetransmitTimer(self.terms.timeout or MOST_SECONDS)
+
+    def _agree(self, terms: Terms) -> None:
+        self.terms = terms
+        self.segment = terms.blksize + HEAD
+        self.total = self.size // terms.blksize + 1
+
+    @property
+    def acked(self) -> int:
+        """Blocks acknowledged so far."""
+        if self._piece is not None and self.terms.windowsize == 1 and self._frames:
+            ended = self.outcome is not None and self.outcome.ending is Ending.DONE
+            return self._piece.first + self._position - (not ended)
+        return self._acked
+
+    @property
+    def octets(self) -> int:
+        """Octets of the content acknowledged so far."""
+        return min(self.acked * self.terms.blksize, self.size)
+
+    @property
+    def deadline(self) -> float:
+        """When :meth:`timeout` is due."""
+        return self.sent_at + (self.waiting or self.timer.seconds)
+
+    def start(self, now: float) -> Burst:
+        """What opens the transfer: WRQ, OACK, or the first DATA."""
+        self.sent_at = now
+        self._copies = 1
+        if self._opening:
+            return self._opening
+        return self._send_from(1, now)
+
+    def again(self, now: float) -> Burst:
+        """The peer repeated its request: the first packet once more, if it may still be sent."""
+        if self.proven or self._copies >= UNPROVEN_SENDS:
+            return b""
+        return self._repeat(now)
+
+    def receive(self, datagram: bytes, now: float) -> Burst:
+        """Take a datagram of the peer; answers what to send."""
+        if datagram == self.expected:
+            position = self._position + 1
+            if position < self._limit:
+                self._position = position
+                self.expected = self._acks[position]
+                self.sent_at = now
+                return self._frames[position]
+            return self._advance(now)
+        return self._unusual(datagram, now)
+
+    def timeout(self, now: float) -> Burst:
+        """No answer came in time: the last packet or window again, or the end."""
+        if not self.proven and self._copies >= UNPROVEN_SENDS:
+            if not self.waiting:
+                self.sent_at, self.waiting = now, HALF_OPEN_SECONDS
+                return b""
+            self.outcome = Outcome(Ending.TIMED_OUT, "no answer to the first packet")
+            return b""
+        if self._tries >= self._retries:
+            return self._give_up()
+        return self._repeat(now)
+
+    def gone(self) -> None:
+        """The peer's port is closed: it has all and lost interest in saying so, or went away."""
+        if self._last_is_out() and self.proven:
+            self.outcome = Outcome(Ending.UNCONFIRMED, "port closed before the last ACK")
+        else:
+            self.outcome = Outcome(Ending.GONE, "the peer's port is closed")
+
+    def _give_up(self) -> Burst:
+        if self._last_is_out():
+            self.outcome = Outcome(Ending.UNCONFIRMED, "the last ACK did not come")
+            return b""
+        reason = f"no answer to {self._tries + 1} copies of block {self.acked + 1}"
+        self.outcome = Outcome(Ending.TIMED_OUT, reason)
+        return b""
+
+    def _last_is_out(self) -> bool:
+        if self._piece is None:
+            return False
+        if self.terms.windowsize > 1:
+            return self._window_end == self.total
+        return self._piece.first + self._position == self.total
+
+    def _repeat(self, now: float) -> Burst:
+        self._tries += 1
+        self._copies += 1
+        self._resent = True
+        self._limit = 0  # the next ACK goes the slow way and clears the count
+        self.retransmissions += 1
+        self.sent_at = now
+        self.timer.lost()
+        if self._piece is None:
+            return self._opening
+        if self.terms.windowsize == 1:
+            return self._frames[self._position]
+        return self._send_from(self._acked + 1, now)
+
+    def _advance(self, now: float) -> Burst:
+        """The ACK that was waited for, on the way where something beside the next DATA is due."""
+        if self._resent:
+            self.timer.progress()
+        else:
+            self.timer.sample(now - self.sent_at)
+        self._tries = 0
+        self._previous_resent, self._resent = self._resent, False
+        self.proven = True
+        self.waiting = 0.0
+        if self._piece is None:
+            return self._send_from(1, now)
+        if self.terms.windowsize == 1:
+            self._acked = self._piece.first + self._position
+        else:
+            self._acked = self._window_end
+        if self._acked == self.total:
+            self.outcome = Outcome(Ending.DONE, "all blocks acknowledged")
+            return b""
+        return self._send_from(self._acked + 1, now)
+
+    def _send_from(self, block: int, now: float) -> Burst:
+        self.sent_at = now
+        try:
+            if self.terms.windowsize == 1:
+                return self._lockstep(block)
+            return self._window(block)
+        except (TftpError, OSError) as error:
+            burst, self.outcome = failure(ErrorCode.UNDEFINED, str(error))
+            return burst
+
+    def _lockstep(self, block: int) -> bytes:
+        piece = self._piece
+        if piece is None or not piece.first <= block <= piece.last:
+            piece = self._source.piece(self._content, self.terms.blksize, block, windowed=False)
+            self._piece, self._frames, self._acks = piece, piece.frames, piece.acks
+        self._position = block - piece.first
+        self._limit = min(len(piece.frames), self._position + SAMPLE_BLOCKS)
+        self.expected = piece.acks[self._position]
+        return piece.frames[self._position]
+
+    def _window(self, block: int) -> memoryview:
+        end = min(block + self.terms.windowsize - 1, self.total)
+        parts = []
+        while True:
+            piece = self._piece
+            if piece is None or not piece.first <= block <= piece.last:
+                piece = self._source.piece(self._content, self.terms.blksize, block, windowed=True)
+                self._piece = piece
+            upto = min(end, piece.last)
+            start = (block - piece.first) * self.segment
+            parts.append(piece.joined[start : (upto - piece.first + 1) * self.segment])
+            block = upto + 1
+            if upto == end:
+                break
+        self._window_end = end
+        self._gap_answered = False
+        self.expected = encode_ack(wire_number(end, self._source.rollover))
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+    def _unusual(self, datagram: bytes, now: float) -> Burst:
+        opcode = datagram[:2]
+        if opcode == b"\0\4" and len(datagram) >= HEAD:
+            return self._odd_ack(datagram[:HEAD], now)
+        if opcode == b"\0\6" and self._asking is not None and self._piece is None:
+            return self._agreed(datagram, now)
+        if opcode == b"\0\5":
+            self.outcome = remote_outcome(datagram)
+        return b""
+
+    def _agreed(self, datagram: bytes, now: float) -> Burst:
+        asked = self._asking.options if self._asking else {}
+        try:
+            packet = parse(datagram)
+            self._agree(accept(asked, packet.options if isinstance(packet, OptionAck) else {}))
+        except OptionError as error:
+            burst, self.outcome = failure(ErrorCode.OPTIONS_REFUSED, str(error))
+            return burst
+        return self._advance(now)
+
+    def _odd_ack(self, datagram: bytes, now: float) -> Burst:
+        """An ACK that is not simply the expected one: longer, repeated, of a gap, or stale."""
+        if datagram == self.expected:
+            return self._advance(now)
+        if self._piece is None:
+            return b""
+        rollover = self._source.rollover
+        acked = self.acked
+        ahead = steps_ahead(
+            int.from_bytes(datagram[2:4], "big"), wire_number(acked, rollover), rollover
+        )
+        if self.terms.windowsize > 1:
+            return self._gap(ahead, now)
+        if ahead == 0 and self._previous_resent:
+            self._previous_resent = False
+            self.timer.too_early()
+        return b""
+
+    def _gap(self, ahead: int, now: float) -> Burst:
+        """An ACK inside a window: again from the block after it, once per burst if it is stuck."""
+        stuck = ahead == 0
+        if self._acked + ahead >= self._window_end or (
+            stuck and (self._gap_answered or not self.proven)
+        ):
+            return b""
+        if not stuck:
+            self._acked += ahead
+            self._tries = 0
+            self.proven = True
+        self._resent = True
+        self.retransmissions += 1
+        burst = self._send_from(self._acked + 1, now)
+        self._gap_answered = stuck
+        return burst

@@ -1,0 +1,64 @@
+"""Where files go that peers send (WRQ), when that is allowed at all.
+
+The folder is never one that files are signed from: whoever could upload X and fetch X.sgn would
+have our signature on it.
+"""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from tftp.content import ErrorReply
+from tftp.packets import ErrorCode
+from tftp.root import split
+
+MAX_AT_ONCE = 16
+
+
+class Upload:
+    """A file on its way: written under a temporary name, given its own at the end."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._descriptor, self._temporary = tempfile.mkstemp(prefix=".upload-", dir=folder)
+
+    def write(self, octets: bytes) -> None:
+        """Take the next octets. Raises OSError."""
+        if os.write(self._descriptor, octets) != len(octets):
+            raise OSError(28, "no space left")
+
+    def commit(self) -> None:
+        """Reach the disk and get the real name. Raises FileExistsError rather than overwrite."""
+        os.fsync(self._descriptor)
+        os.link(self._temporary, self._folder / self._name)
+        self.abort()
+
+    def abort(self) -> None:
+        """Remove the temporary name; safe to call again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            with contextlib.suppress(FileNotFoundError):
+                Path(self._temporary).unlink()
+
+
+class Uploads:
+    """One folder for uploads; ``max_bytes`` bounds each file in octets."""
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+
+    def open(self, name: str) -> Upload | ErrorReply:
+        """Begin an upload of a plain name (no folders); or the error to answer."""
+        parts = split(name)
+        if parts is None or len(parts) != 1 or parts[0].startswith("."):
+            return ErrorReply(ErrorCode.ACCESS_VIOLATION, "uploads take plain names only")
+        if (self.folder / parts[0]).exists():
+            return ErrorReply(ErrorCode.FILE_EXISTS, "nothing is overwritten")
+        try:
+            return Upload(self.folder, parts[0])
+        except OSError as error:
+            return ErrorReply(ErrorCode.DISK_FULL, f"cannot be stored: {error.strerror}")
