@@ -19,6 +19,8 @@ Table: TypeAlias = dict[str, Any]
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Ttl: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+RoleName: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9+-]+$")]
 Mac: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9A-Fa-f]{12}$")]
 
 
@@ -81,11 +83,42 @@ class PhoneSettings(Section, frozen=True):
     macs: tuple[Mac, ...]
 
 
+class DeviceSettings(Section, frozen=True):
+    """What one device is answered instead; None: as everybody."""
+
+    refuse: bool = False
+    roles: tuple[RoleName, ...] | None = None
+    ttl_seconds: Ttl | None = None
+
+
+class AnswerSettings(Section, frozen=True):
+    """How TVS answers."""
+
+    ttl_seconds: Ttl
+    expired: Literal["warn", "refuse"]
+    ca: Literal["exact", "chain"]
+    roles: dict[str, tuple[RoleName, ...]]
+    devices: dict[str, DeviceSettings]
+
+
 class TvsSettings(Section, frozen=True):
     """The Trust Verification Service."""
 
     port: Port
     profile: Literal["modern", "legacy"]
+    legacy_port: Port
+    ec_identity: str
+    request_client_certificate: bool
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    handshake_seconds: Seconds
+    request_seconds: Seconds
+    idle_seconds: Seconds
+    write_seconds: Seconds
+    max_connections: Count
+    max_connections_per_address: Count
+    max_unfinished_handshakes: Count
+    max_request_bytes: Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+    answers: AnswerSettings
 
 
 class TftpSettings(Section, frozen=True):

@@ -1,0 +1,40 @@
+"""How TVS answers, from the settings."""
+
+from collections.abc import Iterable
+
+from conf.settings import AnswerSettings, SettingsError
+from itl import ItlError
+from itl.roles import parse_role
+from tvs.answers import AnswerPolicy, DeviceOverride
+
+_MAX_ROLE = 0xFF  # an answer gives a role one octet
+
+
+def answer_policy(settings: AnswerSettings) -> AnswerPolicy:
+    """The policy that ``[tvs.answers]`` describes. Raises :class:`~conf.settings.SettingsError`."""
+    return AnswerPolicy(
+        roles={name: _roles(f"roles.{name}", roles) for name, roles in settings.roles.items()},
+        ttl_seconds=settings.ttl_seconds,
+        expired=settings.expired,
+        ca=settings.ca,
+        devices={
+            name: DeviceOverride(
+                refuse=device.refuse,
+                roles=None
+                if device.roles is None
+                else _roles(f"devices.{name}.roles", device.roles),
+                ttl_seconds=device.ttl_seconds,
+            )
+            for name, device in settings.devices.items()
+        },
+    )
+
+
+def _roles(key: str, names: Iterable[str]) -> tuple[int, ...]:
+    try:
+        codes = tuple(parse_role(name) for name in names)
+    except ItlError as error:
+        raise SettingsError("the settings", f"tvs.answers.{key}", str(error)) from None
+    if any(code > _MAX_ROLE for code in codes):
+        raise SettingsError("the settings", f"tvs.answers.{key}", "a role is at most 255")
+    return codes
