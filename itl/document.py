@@ -132,7 +132,7 @@ def group_errors(header: Header) -> tuple[tuple[int, int, int, int], ...]:
     ]
     wrong = []
     for element in header.elements:
-        members = HEADER_GROUPS.get(element.tag)  # type: ignore[call-overload]  # plain int keys
+        members = HEADER_GROUPS.get(element.tag)
         if members is not None:
             real = sum(size for tag, size in sizes if tag in members)
             declared = int.from_bytes(element.value)

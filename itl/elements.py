@@ -34,14 +34,14 @@ class _Grammar:
 
 
 _HEADER = _Grammar(
-    names={int(tag): name for tag, name in HEADER_NAMES.items()},
+    names=HEADER_NAMES,
     widths=HEADER_WIDTHS,
-    groups=frozenset(int(tag) for tag in HEADER_GROUPS),
+    groups=frozenset(HEADER_GROUPS),
     pads=frozenset({PAD}),
     length_tag=2,
 )
 _RECORD = _Grammar(
-    names={int(tag): name for tag, name in RECORD_NAMES.items()},
+    names=RECORD_NAMES,
     widths=RECORD_WIDTHS,
     groups=frozenset(),
     pads=frozenset(),

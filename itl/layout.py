@@ -91,7 +91,7 @@ class RecordTag(IntEnum):
     HASH_ALGORITHM = 12
 
 
-HEADER_NAMES = {
+HEADER_NAMES: dict[int, str] = {
     HeaderTag.VERSION: "VERSION",
     HeaderTag.HEADER_LENGTH: "HEADERLENGTH",
     HeaderTag.SIGNER_ID: "SIGNERID",
@@ -122,7 +122,7 @@ HEADER_NAMES = {
 }
 """Names as ``show ctl`` prints them; those of 16 to 28 are ours, CUCM prints none."""
 
-RECORD_NAMES = {
+RECORD_NAMES: dict[int, str] = {
     RecordTag.RECORD_LENGTH: "RECORDLENGTH",
     RecordTag.DNS_NAME: "DNSNAME",
     RecordTag.SUBJECT_NAME: "SUBJECTNAME",
@@ -137,7 +137,7 @@ RECORD_NAMES = {
     RecordTag.HASH_ALGORITHM: "HASHALGORITHM",
 }
 
-HEADER_GROUPS = {
+HEADER_GROUPS: dict[int, frozenset[int]] = {
     HeaderTag.SIGNER_ID: frozenset({4, 5, 6}),
     HeaderTag.SIGNATURE_INFO: frozenset({8, 9, 10, 11}),
     HeaderTag.SIGNATURE_ALGORITHM_INFO: frozenset({10, 11}),

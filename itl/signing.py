@@ -230,7 +230,7 @@ def _own_candidates(header: Header, records: TrustList) -> Iterator[_Candidate]:
     for number, record in enumerate(records.records, start=1):
         if record.serial == header.signer_serial and (record.certificate or record.public_key):
             yield _Candidate(
-                exact=record.issuer == header.signer_issuer,
+                exact=record.is_named_by(header),
                 certificate=record.certificate,
                 key_octets=record.public_key,
                 record=number,

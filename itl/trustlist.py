@@ -71,6 +71,10 @@ class Record:
         """The octets of one element, None where the record has none."""
         return next((element.value for element in self.elements if element.tag == tag), None)
 
+    def is_named_by(self, header: Header) -> bool:
+        """Whether a header names this record's certificate as its signer."""
+        return self.serial == header.signer_serial and self.issuer == header.signer_issuer
+
     def encode(self) -> bytes:
         """The record's octets, written back from its elements."""
         return encode_record(self.elements)
