@@ -7,6 +7,13 @@ from collections.abc import Mapping, MutableMapping
 from lab import LabError
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
+SOCKET_KINDS = {  # by FileDescriptorName=
+    "tvs": socket.SOCK_STREAM,
+    "tftp": socket.SOCK_DGRAM,
+    "http": socket.SOCK_STREAM,
+    "https": socket.SOCK_STREAM,
+    "metrics": socket.SOCK_STREAM,
+}
 
 
 def inherited_sockets(
@@ -15,7 +22,8 @@ def inherited_sockets(
     """The sockets systemd passed, by their ``FileDescriptorName=``; empty where it passed none.
 
     The variables are removed and the descriptors closed on exec, so that no child takes them for
-    its own. Raises :class:`~lab.LabError` for two sockets of one name.
+    its own. Raises :class:`~lab.LabError` for a socket whose name or kind is none of
+    :data:`SOCKET_KINDS`, and for two of one name: a port nobody serves would look open.
     """
     count = int(environment.pop("LISTEN_FDS", "0"))
     names = environment.pop("LISTEN_FDNAMES", "").split(":")
@@ -28,8 +36,14 @@ def inherited_sockets(
         if name in found:
             raise LabError(f"systemd passed two sockets named {name}")
         os.set_inheritable(FIRST_DESCRIPTOR + position, False)  # noqa: FBT003  os's own signature
-        found[name] = socket.socket(fileno=FIRST_DESCRIPTOR + position)
-        found[name].setblocking(False)  # noqa: FBT003  socket's own signature
+        passed = socket.socket(fileno=FIRST_DESCRIPTOR + position)
+        if passed.type != SOCKET_KINDS.get(name):
+            raise LabError(
+                f"systemd passed a socket named {name!r} that is none of ours: "
+                f"FileDescriptorName= is one of {', '.join(SOCKET_KINDS)}"
+            )
+        passed.setblocking(False)  # noqa: FBT003  socket's own signature
+        found[name] = passed
     return found
 
 
