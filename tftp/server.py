@@ -68,7 +68,7 @@ async def serve_tftp(
             nursery.start_soon(_drain, engine, busy)
             nursery.start_soon(_sweep, engine, busy)
             task_status.started()
-            await (stop or trio.Event()).wait()
+            await (trio.Event() if stop is None else stop).wait()
             engine.stop_listening()
             with trio.move_on_after(drain_seconds):
                 await _until_idle(engine)
