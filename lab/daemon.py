@@ -5,25 +5,25 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from conf import ConfError
-from conf.identity import load_node, load_tls_identity, publish
+from conf.identity import load_node, publish
 from conf.running import RunRecord, claim, write_record
 from conf.settings import Settings, load_settings
 from lab import systemd
+from lab.doors import Door, open_doors, serve_doors, warn
 from lab.events import EVENTS_FILE, EventLog, Reader
 from lab.log import log_reader
+from lab.memory import settle
 from lab.plane import TrustPlane
-from lab.sockets import address_of, bind_udp, listen_tcp
+from lab.sockets import address_of, bind_udp
+from lab.workers import Worker
 from tftp.server import serve_tftp
-from tvs.answers import AnswerPolicy
-from tvs.server import serve_tvs
-from tvs.tls import server_context
 
 
 @dataclass(frozen=True)
@@ -80,31 +80,24 @@ class _Daemon:
     plane: TrustPlane
     report: Reader
     ready: Ready
+    _workers: list[Worker] = field(default_factory=list)
 
     async def run(self) -> None:
         settings = self.plane.settings
-        listeners, datagrams = await self._open()
+        doors, datagrams = await self._open()
         record = RunRecord(
             pid=os.getpid(),
-            tvs=address_of(listeners[0].socket.getsockname()),
+            tvs=address_of(doors[0].listeners[0].socket.getsockname()),
             tftp=address_of(datagrams.getsockname()),
         )
         self._announce(record)
-        identity = load_tls_identity(self.state, "TVS")
-        context = server_context(
-            [(identity.chain, identity.private_key)], profile=settings.tvs.profile
-        )
+        warn(self.plane, doors, self.report)
         stop = trio.Event()
         serve_all = (
-            partial(
-                serve_tvs,
-                listeners,
-                context=context,
-                snapshot=lambda: self.plane.snapshot,
-                policy=AnswerPolicy(),
-                report=self.report,
-                stop=stop,
-                drain_seconds=settings.serve.drain_seconds,
+            partial(serve_doors, doors, self.plane, worker=0, report=self.report, stop=stop),
+            *(
+                partial(worker.run, stop=stop, drain_seconds=settings.serve.drain_seconds)
+                for worker in self._workers_beside(doors)
             ),
             partial(
                 serve_tftp,
@@ -122,6 +115,7 @@ class _Daemon:
                     await nursery.start(serve)
                 nursery.start_soon(self._watch)
                 write_record(self.state, record)
+                settle()
                 self.ready(Running(self.plane, record))
                 systemd.notify("READY=1", f"STATUS={len(self.plane.snapshot)} certificates")
                 await self._until_stopped(signals)
@@ -129,18 +123,22 @@ class _Daemon:
                 stop.set()
                 nursery.cancel_scope.deadline = trio.current_time() + settings.serve.drain_seconds
 
-    async def _open(self) -> tuple[list[trio.SocketListener], socket.socket]:
+    def _workers_beside(self, doors: list[Door]) -> list[Worker]:
+        self._workers = [
+            Worker(number, doors, self.state, self.overrides, self.report)
+            for number in range(1, self.plane.settings.tvs.workers)
+        ]
+        return self._workers
+
+    async def _open(self) -> tuple[list[Door], socket.socket]:
         """The sockets of both services: systemd's where it passed them, else our own."""
         settings = self.plane.settings
         passed = systemd.inherited_sockets()
-        if "tvs" in passed:
-            listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(passed["tvs"]))]
-        else:
-            listeners = await listen_tcp("TVS", settings.serve.address, settings.tvs.port)
+        doors = await open_doors(settings, passed.get("tvs"))
         datagrams = passed.get("tftp") or bind_udp(
             "TFTP", settings.serve.address, settings.tftp.port
         )
-        return listeners, datagrams
+        return doors, datagrams
 
     def _announce(self, record: RunRecord) -> None:
         """Tell every node of the cluster where our TVS listens: phones' configurations name it."""
@@ -173,6 +171,8 @@ class _Daemon:
                 )
                 return
             self._reload()
+            for worker in self._workers:
+                await worker.reload()
 
     def _reload(self) -> None:
         try:

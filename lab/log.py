@@ -23,7 +23,7 @@ Level: TypeAlias = Literal["debug", "info", "warning"]
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4}  # of syslog(3)
-_TROUBLE = frozenset({"failed", "kept", "stale", "refused", "malformed"})
+_TROUBLE = frozenset({"failed", "kept", "stale", "refused", "malformed", "warning"})
 
 
 def level_of(event: Event) -> Level:

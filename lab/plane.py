@@ -12,6 +12,7 @@ from conf.identity import Node, cluster_folder, load_node, load_signer
 from conf.settings import Settings
 from itl import ItlError
 from lab.events import Reader
+from lab.policy import answer_policy
 from tftp import TftpError
 from tftp.catalog import Catalog, Content, ErrorReply
 from tvs import TvsError
@@ -34,6 +35,7 @@ class TrustPlane:
         self._report = report
         self._store = TrustStore.open(node.state / STORE_FILE)
         self._seen = self._disk()
+        self.policy = answer_policy(settings.tvs.answers)
         self.catalog = self._catalog()
         self.snapshot = Snapshot(self._entries())
 
@@ -43,14 +45,15 @@ class TrustPlane:
         if seen == self._seen and settings is None:
             return False
         self._seen = seen
-        before = self.node, self.settings, self.catalog
+        before = self.node, self.settings, self.policy, self.catalog
         try:
             self.node = load_node(self.node.state)
             self.settings = settings or self.settings
+            self.policy = answer_policy(self.settings.tvs.answers)
             self.catalog = self._catalog()
             self.snapshot = Snapshot(self._entries())
         except (ConfError, ItlError, TftpError, TvsError, OSError) as error:
-            self.node, self.settings, self.catalog = before
+            self.node, self.settings, self.policy, self.catalog = before
             self.problem = str(error)
             self._report({"event": "plane.refused", "outcome": "kept", "reason": self.problem})
             return False
@@ -97,7 +100,7 @@ class TrustPlane:
         yield from self._store.entries()
         for member in self.node.members:
             for name, der in member.certificates.items():
-                source = f"{self.node.cluster}/{member.host}"
-                yield entry_of(der, type=name, stores=frozenset({name}), source=source)
+                source = f"the identities of {self.node.cluster}/{member.host}"
+                yield entry_of(der, type=name, stores=(), source=source)
         for der in self.catalog.ctl_certificates():
-            yield entry_of(der, type=None, stores=frozenset({"CTL"}), source="CTLFile.tlv")
+            yield entry_of(der, type=None, stores=(), source="the CTL")

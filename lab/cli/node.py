@@ -90,6 +90,7 @@ def serve(
     tvs_port: int | None = None,
     tftp_port: int | None = None,
     tls_profile: Literal["modern", "legacy"] | None = None,
+    workers: int | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Serve the node: TVS on tcp 2445, TFTP on udp 69, until Ctrl-C or SIGTERM.
@@ -104,6 +105,8 @@ def serve(
         TFTP port; 0 is the kernel's choice.
     tls_profile:
         modern: TLS 1.2 and 1.3; legacy: down to TLS 1.0, as 7900 and 8900 phones need.
+    workers:
+        Processes that answer TVS.
     json:
         Print one line of JSON once everything is ready.
     """
@@ -113,6 +116,7 @@ def serve(
         "tvs.port": tvs_port,
         "tftp.port": tftp_port,
         "tvs.profile": tls_profile,
+        "tvs.workers": workers,
     }
 
     def ready(running: Running) -> None:

@@ -1,0 +1,88 @@
+"""A further TVS process: ``python -m lab.worker TASK``, started by :mod:`lab.workers` only."""
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+import trio
+
+from conf import ConfError
+from conf.identity import load_node
+from conf.settings import load_settings
+from lab.doors import Door, serve_doors
+from lab.events import Event
+from lab.memory import settle
+from lab.plane import TrustPlane
+from lab.workers import READY, WorkerTask
+
+_STDIN, _STDOUT = 0, 1
+
+
+def main() -> None:
+    """Serve until standard input ends; the daemon decides when, no signal does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    task = msgspec.json.decode(sys.argv[1], type=WorkerTask)
+    settings = load_settings(Path(task.state), task.overrides)
+    plane = TrustPlane(load_node(Path(task.state)), settings, report=_keep_to_itself)
+    try:
+        trio.run(_serve, task, plane)
+    finally:
+        plane.close()
+
+
+def _keep_to_itself(event: Event) -> None:
+    """Say nothing of the plane: the daemon has the same one, and speaks for all."""
+
+
+def _tell(event: Event) -> None:
+    os.write(_STDOUT, msgspec.json.encode(event) + b"\n")
+
+
+async def _serve(task: WorkerTask, plane: TrustPlane) -> None:
+    doors = [
+        Door(
+            profile,
+            (trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=number))),),
+        )
+        for number, profile in task.sockets.items()
+    ]
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_serve_doors, doors, plane, stop)
+        nursery.start_soon(_watch, plane)
+        _tell(READY)
+        settle()
+        async for _ in trio.lowlevel.FdStream(os.dup(_STDIN)):
+            _reload(task, plane)
+        stop.set()
+        nursery.cancel_scope.deadline = trio.current_time() + plane.settings.serve.drain_seconds
+
+
+async def _serve_doors(
+    doors: list[Door],
+    plane: TrustPlane,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    await serve_doors(doors, plane, worker=0, report=_tell, stop=stop, task_status=task_status)
+
+
+async def _watch(plane: TrustPlane) -> None:
+    while True:
+        await trio.sleep(plane.settings.serve.watch_seconds)
+        plane.refresh()
+
+
+def _reload(task: WorkerTask, plane: TrustPlane) -> None:
+    try:
+        plane.refresh(load_settings(Path(task.state), task.overrides))
+    except ConfError:
+        return  # the daemon read the same file and has said what is wrong with it
+
+
+if __name__ == "__main__":
+    main()
