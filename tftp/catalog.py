@@ -12,7 +12,7 @@ from conf.identity import Node
 from conf.signer import Signer
 from itl import ItlError
 from itl.signedfile import is_signed, sign_file
-from itl.trustlist import parse_trust_list
+from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
 from tftp import TftpError
 from tftp.configuration import PhoneConfigurations
 from tftp.content import Answer, Content, ErrorReply, Octets, whole
@@ -102,6 +102,11 @@ class Catalog:
             folder=node.state / "lists",
             now=now,
         )
+
+    def lists(self) -> dict[str, bytes]:
+        """The lists in force, by file name."""
+        built = {ITL_FILENAME: self._lists.itl, CTL_FILENAME: self._lists.ctl}
+        return {name: content.data for name, content in built.items() if content is not None}
 
     def ctl_certificates(self) -> list[bytes]:
         """The certificates (DER) of the CTL's records, for the snapshot TVS answers from."""
