@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from conf.identity import Node
 from itl.certificates import describe
 from tvs.answers import AnswerPolicy
-from tvs.bundles import BundleFile, Consolidation, Encryption, encode
+from tvs.bundles import BundleFile, Consolidation, Encryption, Exported, encode
 from tvs.changes import new_receipt
 from tvs.exchange import Exchange
 from tvs.labels import Label, cluster_id
@@ -17,17 +17,10 @@ from tvs.receipts import JsonObject, plan_json
 from tvs.snapshot import Entry
 from tvs.store import TrustStore
 
-
-@dataclass(frozen=True)
-class Exported:
-    """File names written and left as they were, each with its label.
-
-    ``rivals`` are other files that claim to be of this cluster and one of its nodes.
-    """
-
-    written: tuple[tuple[str, Label], ...]
-    unchanged: tuple[tuple[str, Label], ...]
-    rivals: tuple[str, ...]
+IMPORTED = "imported"
+NOTHING = "nothing to do"
+PLANNED = "planned"
+REFUSED = "refused"
 
 
 def own_of(node: Node) -> Own:
@@ -98,26 +91,41 @@ def write_consolidated(
         exchange.write(name, encode(content, password, encryption))
 
 
-def carry_out(
+def draft(
     plan: Plan,
-    store: TrustStore,
     present: Mapping[str, Entry],
     policy: AnswerPolicy,
     *,
     where: str,
-    confirmed_by: str | None,
+    dry_run: bool,
     now: datetime,
 ) -> JsonObject:
-    """Do what ``plan`` says, in one transaction; answers the receipt, which the store keeps."""
-    receipt = new_receipt(now, "import", where)
-    body: JsonObject = {
-        "receipt": receipt.id,
-        "outcome": "imported",
-        "time": receipt.time,
+    """The receipt of an import before it is done; its outcome says whether it is to be."""
+    if plan.problems or plan.refused:
+        outcome = REFUSED
+    elif dry_run:
+        outcome = PLANNED
+    else:
+        outcome = IMPORTED if plan.changes else NOTHING
+    return {
+        "receipt": None,
+        "outcome": outcome,
+        "time": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         "where": where,
-        "confirmed_by": confirmed_by,
+        "confirmed_by": None,
         **plan_json(plan, present, policy, now),
     }
+
+
+def carry_out(
+    plan: Plan, store: TrustStore, body: JsonObject, *, confirmed_by: str | None
+) -> JsonObject:
+    """Do what ``plan`` says, in one transaction; answers the receipt, which the store keeps.
+
+    ``body`` is the drafted receipt, ``confirmed_by`` what confirmed the new signers.
+    """
+    receipt = new_receipt("import", str(body["where"]))
+    body = {**body, "receipt": receipt.id, "time": receipt.time, "confirmed_by": confirmed_by}
     store.apply(plan.changes, replace(receipt, body=json.dumps(body)))
     return body
 

@@ -170,11 +170,24 @@ def stale(files: Iterable[BundleFile]) -> set[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
+class Exported:
+    """File names written and left as they were, each with its label.
+
+    ``rivals`` are other files that claim to be of this cluster and one of its nodes.
+    """
+
+    written: tuple[tuple[str, Label], ...]
+    unchanged: tuple[tuple[str, Label], ...]
+    rivals: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Consolidation:
     """What a consolidation found and would write.
 
     ``bundles``: for each file name the items it is to hold. ``duplicates``: certificates that came
-    from several files or nodes. ``untyped``: those that nothing assigns to a type.
+    from several files or nodes. ``untyped``: those that nothing assigns to a type. ``problems``:
+    files that could not be read.
     """
 
     bundles: Mapping[str, tuple[Item, ...]]
@@ -183,12 +196,19 @@ class Consolidation:
     expired: tuple[Item, ...]
     stale: tuple[Item, ...]
     untyped: tuple[Item, ...]
+    problems: tuple[BundleFile, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether something stands in the way: then nothing is to be written."""
+        return bool(self.untyped or self.problems)
 
 
 def consolidate(files: Sequence[BundleFile], types: Sequence[str], now: datetime) -> Consolidation:
     """Collect everything of the ``types`` into one bundle a type."""
     outdated = stale(files)
-    collected: dict[str, dict[tuple[str, str], Item]] = {name: {} for name in types}
+    collected: dict[str, dict[tuple[object, ...], Item]] = {name: {} for name in types}
+    seen: dict[tuple[str, str], Item] = {}
     duplicates, old, untyped = [], [], []
     for item in (item for file in files for item in file.items):
         if (item.file, item.sha256) in outdated:
@@ -197,8 +217,9 @@ def consolidate(files: Sequence[BundleFile], types: Sequence[str], now: datetime
             untyped.append(item)
         elif item.type in collected:
             label = item.label or label_without_origin(item.type)
-            first = collected[item.type].setdefault((item.sha256, "/".join(label.group)), item)
-            if first is not item and not (item.label and item.label.consolidated):
+            collected[item.type].setdefault((item.sha256, label.group), item)
+            first = seen.setdefault((item.sha256, item.type), item)
+            if first.file != item.file and not label.consolidated:
                 duplicates.append((first, item))
     bundles, unchanged = {}, []
     present = {file.name: _written(file) for file in files if file.consolidated}
@@ -216,7 +237,13 @@ def consolidate(files: Sequence[BundleFile], types: Sequence[str], now: datetime
         if item.certificate.not_after < now
     ]
     return Consolidation(
-        bundles, tuple(unchanged), tuple(duplicates), tuple(expired), tuple(old), tuple(untyped)
+        bundles=bundles,
+        unchanged=tuple(unchanged),
+        duplicates=tuple(duplicates),
+        expired=tuple(expired),
+        stale=tuple(old),
+        untyped=tuple(untyped),
+        problems=tuple(file for file in files if file.problem),
     )
 
 

@@ -8,7 +8,7 @@ import getpass
 import secrets
 import sqlite3
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tvs import TvsError
 from tvs.snapshot import Entry
@@ -88,8 +88,9 @@ class Undone:
     left_alone: tuple[tuple[str, str, str], ...]
 
 
-def new_receipt(now: datetime, action: str, place: str) -> Receipt:
-    """A receipt with an id of its own, made by this account."""
+def new_receipt(action: str, place: str) -> Receipt:
+    """A receipt with an id of its own, made now and by this account."""
+    now = datetime.now(UTC)
     return Receipt(
         id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
         time=f"{now:%Y-%m-%dT%H:%M:%SZ}",

@@ -1,8 +1,9 @@
 """The shared directory: a local folder, or one on an SFTP server, behind the same four verbs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from stat import S_ISREG
-from typing import Protocol
+from typing import Protocol, Self, TypeAlias
 
 from conf.files import write_whole
 from tvs import TvsError
@@ -16,8 +17,22 @@ class TooLargeError(ExchangeError):
     """A file is larger than its reader accepts; it was not read."""
 
 
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Told of a transfer: file name, octets so far, octets in all."""
+
+
+def no_progress(_name: str, _done: int, _size: int) -> None:
+    """Tell nobody."""
+
+
 class Exchange(Protocol):
     """A directory of bundle files. All methods raise :class:`ExchangeError`."""
+
+    def __enter__(self) -> Self:
+        """Use it; what it needs is let go of at the end."""
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of what it needed."""
 
     @property
     def where(self) -> str:
@@ -42,6 +57,12 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.where = str(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
 
     def exists(self) -> bool:
         """See :class:`Exchange`."""
@@ -80,8 +101,3 @@ class Folder:
             write_whole(self._path / name, data, mode=0o644)
         except OSError as error:
             raise ExchangeError(f"{self._path / name}: {error.strerror}") from None
-
-
-def open_exchange(where: str) -> Exchange:
-    """The directory that ``where`` names. Raises :class:`ExchangeError`."""
-    return Folder(Path(where))

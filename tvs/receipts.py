@@ -1,11 +1,12 @@
 """The receipt of an import: each certificate, where it came from, what became of it and why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from itl.roles import role_name
 from tvs.answers import AnswerPolicy
-from tvs.bundles import BundleFile, Item
+from tvs.bundles import BundleFile, Consolidation, Exported, Item
+from tvs.labels import Label
 from tvs.planning import Plan
 from tvs.snapshot import Entry
 
@@ -65,6 +66,52 @@ def entry_json(entry: Entry, policy: AnswerPolicy) -> JsonObject:
     }
 
 
+def export_json(where: str, done: Exported) -> JsonObject:
+    """What an export wrote."""
+
+    def files(labels: Sequence[tuple[str, Label]]) -> list[JsonObject]:
+        return [
+            {"file": name, "cluster": label.cluster, "node": label.node, "type": label.type}
+            for name, label in labels
+        ]
+
+    return {
+        "where": where,
+        "written": files(done.written),
+        "unchanged": files(done.unchanged),
+        "rivals": list(done.rivals),
+    }
+
+
+def consolidation_json(
+    where: str, found: Consolidation, missing: Sequence[str], now: datetime
+) -> JsonObject:
+    """What a consolidation found and wrote."""
+
+    def lines(items: Sequence[Item]) -> list[JsonObject]:
+        return [{"file": item.file, **item_json(item, now)} for item in items]
+
+    return {
+        "where": where,
+        "outcome": "refused" if found.refused else "consolidated",
+        "written": [
+            {"file": name, "certificates": lines(items)}
+            for name, items in found.bundles.items()
+            if not found.refused
+        ],
+        "unchanged": list(found.unchanged),
+        "duplicates": [
+            {"sha256": again.sha256, "file": again.file, "same_as": first.file}
+            for first, again in found.duplicates
+        ],
+        "expired": lines(found.expired),
+        "dropped": lines(found.stale),
+        "untyped": lines(found.untyped),
+        "unreadable": _unreadable(found.problems),
+        "missing": list(missing),
+    }
+
+
 def plan_json(
     plan: Plan, present: Mapping[str, Entry], policy: AnswerPolicy, now: datetime
 ) -> JsonObject:
@@ -89,10 +136,12 @@ def plan_json(
     return {
         "certificates": certificates,
         "missing": list(plan.missing),
-        "unreadable": [
-            {"file": file.name, "kind": file.kind, "reason": file.problem} for file in plan.problems
-        ],
+        "unreadable": _unreadable(plan.problems),
     }
+
+
+def _unreadable(files: Sequence[BundleFile]) -> list[JsonObject]:
+    return [{"file": file.name, "kind": file.kind, "reason": file.problem} for file in files]
 
 
 def _common(values: set[str | None]) -> str | None:

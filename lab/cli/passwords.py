@@ -21,10 +21,7 @@ class Passwords:
 
     def __init__(self, file: Path | None) -> None:
         if file is not None:
-            try:
-                given = file.read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfError(f"--password-file {file}: {error}") from None
+            given = read_lines(file, "--password-file")
         else:
             given = [os.environ[VARIABLE]] if VARIABLE in os.environ else []
         self.given = tuple(given)
@@ -53,3 +50,17 @@ class Passwords:
         except EOFError:
             return None
         return answer or None
+
+
+def read_lines(path: Path, option: str) -> list[str]:
+    """The lines of a file with secrets; at least one. ``option`` is what named it."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfError(f"{option} {path}: {error}") from None
+    return lines or [""]
+
+
+def first_line(path: Path, option: str) -> str:
+    """The one secret in a file."""
+    return read_lines(path, option)[0]

@@ -6,7 +6,7 @@ from datetime import datetime
 from rich.table import Table
 
 from lab.cli import terminal
-from tvs.bundles import BundleFile
+from tvs.bundles import BundleFile, Consolidation
 from tvs.changes import KeptReceipt
 
 _SHOWN_DIGITS = 16
@@ -69,13 +69,30 @@ def common_name(subject: str) -> str:
     )
 
 
-def warn(receipt: Mapping[str, object]) -> None:
-    """Say loudly what is missing or could not be read."""
-    missing, unreadable = receipt["missing"], receipt["unreadable"]
-    for text in missing if isinstance(missing, tuple | list) else ():
+def show_consolidation(found: Consolidation) -> None:
+    """Say what a consolidation did with what it found."""
+    for name, items in found.bundles.items():
+        if not found.refused:
+            terminal.say(f"written: {name}, {len(items)} certificates")
+    for name in found.unchanged:
+        terminal.say(f"unchanged: {name}")
+    for first, again in found.duplicates:
+        terminal.say(f"duplicate: {again.file} holds the same certificate as {first.file}")
+    for item in found.stale:
+        terminal.say(f"dropped: {item.certificate.subject} of {item.node}, exported anew since")
+    for item in found.expired:
+        terminal.say(f"EXPIRED: {item.file}: {item.certificate.subject}")
+
+
+def warn(missing: Sequence[str], files: Sequence[BundleFile]) -> None:
+    """Say loudly what is missing or could not be read, and what was passed over."""
+    for text in missing:
         terminal.say(f"MISSING: {text}; phones cannot follow without it")
-    for file in unreadable if isinstance(unreadable, list) else ():
-        terminal.say(f"UNREADABLE: {file['file']}: {file['reason']}")
+    for file in files:
+        if file.problem:
+            terminal.say(f"UNREADABLE: {file.name}: {file.problem}")
+        elif file.kind is None:
+            terminal.say(f"passed over: {file.name} is nothing that holds certificates")
 
 
 def show_receipts(receipts: Iterable[KeptReceipt]) -> None:

@@ -2,7 +2,6 @@
 
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +61,7 @@ def add(
                 stores = before.stores | entry.stores
                 entry = replace(before, stores=stores, type=type or before.type)
             changes.append(Change(entry, before, file=certificate.name))
-        receipt = new_receipt(datetime.now(UTC), "add", str(certificate))
+        receipt = new_receipt("add", str(certificate))
         opened.apply(changes, receipt)
     for change in changes:
         if json:
