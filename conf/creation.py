@@ -26,6 +26,7 @@ from conf.identity import (
     Node,
     PrivateKey,
     TlsIdentity,
+    encode_identity,
     identity_file,
     load_node,
     load_signer,
@@ -142,7 +143,7 @@ def _fill(draft: Path, state: Path, request: Request, peer: Node | None) -> None
         (draft / folder).mkdir(mode=0o700)
     identities = _identities(request, peer)
     for name, identity in identities.items():
-        write_whole(identity_file(draft, name), _pem(identity))
+        write_whole(identity_file(draft, name), encode_identity(identity))
     if request.list_signer is not None:
         list_signer = request.list_signer
     else:
@@ -180,12 +181,13 @@ def _identities(request: Request, peer: Node | None) -> dict[str, TlsIdentity]:
     names = [*IDENTITIES, *([CALLMANAGER_ECDSA] if request.ecdsa else [])]
     missing = [name for name in names if name not in brought]
     with ThreadPoolExecutor() as pool:
-        made = pool.map(lambda name: _make(name, request.host), missing)
+        made = pool.map(lambda name: make_identity(name, request.host), missing)
         brought |= dict(zip(missing, made, strict=True))
     return brought
 
 
-def _make(name: str, host: str) -> TlsIdentity:
+def make_identity(name: str, host: str) -> TlsIdentity:
+    """A new key and self-signed certificate for the identity ``name`` of ``host``."""
     if name == CALLMANAGER_ECDSA:
         return self_signed(name, host, ec.generate_private_key(ec.SECP384R1()))
     return self_signed(
@@ -255,18 +257,6 @@ def self_signed(
         .sign(key, hashes.SHA256())
     )
     return TlsIdentity((certificate.public_bytes(serialization.Encoding.DER),), key)
-
-
-def _pem(identity: TlsIdentity) -> bytes:
-    key = identity.private_key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return key + b"".join(
-        x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
-        for der in identity.chain
-    )
 
 
 _SETTINGS = """\

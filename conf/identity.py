@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 from cryptography import x509
@@ -94,6 +94,11 @@ def identity_file(state: Path, name: str) -> Path:
     return state / "identities" / f"{name}.pem"
 
 
+def waiting_identity_file(state: Path, name: str, when: Literal["next", "old"]) -> Path:
+    """Where an identity waits while it is renewed: the one to come, or the one before."""
+    return state / "identities" / f"{name}.{when}.pem"
+
+
 def load_node(state: Path) -> Node:
     """Read the node under ``state`` and the records of its cluster.
 
@@ -177,7 +182,7 @@ def load_tls_identity(state: Path, name: str) -> TlsIdentity:
 def load_signer(state: Path, name: str) -> Signer:
     """The identity ``name`` for signing. Raises :class:`IdentityError` unless it is RSA."""
     path = identity_file(state, name)
-    return _signer(read_identity(path), path)
+    return as_signer(read_identity(path), path)
 
 
 def read_signer(certificate: Path, key: Path) -> Signer:
@@ -191,7 +196,7 @@ def read_signer(certificate: Path, key: Path) -> Signer:
     except ValueError as error:
         raise IdentityError(f"{certificate}: no certificate: {error}") from None
     der = parsed.public_bytes(serialization.Encoding.DER)
-    return _signer(_matching((der,), _read_key(_read(key), key), certificate), key)
+    return as_signer(_matching((der,), _read_key(_read(key), key), certificate), key)
 
 
 def read_identity(path: Path) -> TlsIdentity:
@@ -204,6 +209,19 @@ def read_identity(path: Path) -> TlsIdentity:
         raise IdentityError(f"{path}: no certificate: {error}") from None
     chain = tuple(item.public_bytes(serialization.Encoding.DER) for item in certificates)
     return _matching(chain, key, path)
+
+
+def encode_identity(identity: TlsIdentity) -> bytes:
+    """The PEM octets of an identity: private key, certificate, further certificates."""
+    key = identity.private_key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return key + b"".join(
+        x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+        for der in identity.chain
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -229,7 +247,8 @@ def _matching(chain: tuple[bytes, ...], key: PrivateKey, path: Path) -> TlsIdent
     return TlsIdentity(chain, key)
 
 
-def _signer(identity: TlsIdentity, path: Path) -> Signer:
+def as_signer(identity: TlsIdentity, path: Path) -> Signer:
+    """The identity as one that signs; ``path`` is named in the :class:`IdentityError` else."""
     key = identity.private_key
     if not isinstance(key, rsa.RSAPrivateKey):
         raise IdentityError(f"{path}: lists and files are signed with RSA keys only")

@@ -1,0 +1,163 @@
+"""Renewing identities: which order keeps phones, and which is refused."""
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from conf.creation import Request, create_node, self_signed
+from conf.identity import IdentityError, Node, load_node, load_signer, waiting_identity_file
+from conf.renewal import Bridge, Plan, RenewalError, Step, overlap, plan, served
+from conf.replacement import carry_out
+
+Renew = Callable[..., tuple[Plan, Node]]
+
+
+def make(state: Path, **changes: object) -> Path:
+    values = {
+        "cluster": "alpha",
+        "host": "pub",
+        "address": "127.0.0.1",
+        "secure": False,
+        "list_signer": None,
+        "identities": {},
+    }
+    create_node(state, Request(**(values | changes)))
+    return state
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("template") / "node")
+
+
+@pytest.fixture
+def state(template: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(template, tmp_path / "node")
+
+
+@pytest.fixture
+def renew(rsa_keys: Callable[[int], rsa.RSAPrivateKey]) -> Renew:
+    def do(state: Path, name: str, **fetched: datetime) -> tuple[Plan, Node]:
+        node = load_node(state)
+        chosen = plan(node, name, fetched)
+        chosen.check()
+        makes = chosen.step in {Step.INTRODUCE, Step.REPLACE}
+        brought = self_signed(name, node.host, rsa_keys(0)) if makes else None
+        return chosen, carry_out(node, chosen, brought)
+
+    return do
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def later() -> datetime:
+    return now() + timedelta(hours=1)
+
+
+def test_callmanager_changes_while_the_recovery_key_still_signs(state: Path, renew: Renew) -> None:
+    before = load_node(state)
+    recovery = load_signer(state, "ITLRecovery").certificate
+    chosen, after = renew(state, "CallManager")
+    assert (chosen.step, chosen.later) == (Step.REPLACE, (Step.RETIRE,))
+    assert [some.bridge for some in chosen.holders] == [Bridge.SIGNER]
+    assert load_signer(state, "ITLRecovery").certificate == recovery
+    old, new = (node.own.certificates["CallManager"] for node in (before, after))
+    assert old != new == load_signer(state, "CallManager").certificate
+    assert overlap(after) == (old,)
+    chosen, after = renew(state, "CallManager")
+    assert chosen.step is Step.RETIRE
+    assert overlap(after) == ()
+
+
+def test_the_list_signer_stands_beside_the_old_one_before_it_signs(
+    state: Path, renew: Renew
+) -> None:
+    before = load_node(state)
+    first, node = renew(state, "ITLRecovery")
+    assert (first.step, first.later) == (Step.INTRODUCE, (Step.SWITCH, Step.RETIRE))
+    old = before.own.certificates["ITLRecovery"]
+    assert load_signer(state, "ITLRecovery").certificate == old
+    assert node.own.certificates["ITLRecovery"] == old
+    (new,) = overlap(node)
+    second, node = renew(state, "ITLRecovery")
+    assert second.step is Step.SWITCH
+    assert load_signer(state, "ITLRecovery").certificate == new
+    assert node.own.certificates["ITLRecovery"] == new
+    assert overlap(node) == (old,)
+    third, node = renew(state, "ITLRecovery", SEP001122334455=later())
+    assert third.step is Step.RETIRE
+    assert overlap(node) == ()
+
+
+def test_tvs_right_after_the_signer_is_refused_until_phones_came(state: Path, renew: Renew) -> None:
+    renew(state, "ITLRecovery")
+    renew(state, "ITLRecovery")
+    with pytest.raises(RenewalError, match="TVS: to replace it now would lose phones"):
+        renew(state, "TVS", SEP001122334455=now() - timedelta(days=3))
+    chosen, _ = renew(state, "TVS", SEP001122334455=later())
+    assert {some.bridge for some in chosen.holders} == {Bridge.SIGNER}
+
+
+def test_a_phone_that_stayed_away_is_named(state: Path, renew: Renew) -> None:
+    long_ago = now() - timedelta(days=30)
+    renew(state, "ITLRecovery")
+    renew(state, "ITLRecovery")
+    node = load_node(state)
+    chosen = plan(node, "TVS", {"SEPAAAAAAAAAAAA": long_ago, "SEPBBBBBBBBBBBB": later()})
+    (lost,) = chosen.lost
+    assert lost.phones == ("SEPAAAAAAAAAAAA",)
+    with pytest.raises(RenewalError, match="SEPAAAAAAAAAAAA"):
+        chosen.check()
+
+
+def test_one_node_of_two_may_change_its_tvs_at_any_time(tmp_path: Path, renew: Renew) -> None:
+    first = make(tmp_path / "first")
+    second = make(tmp_path / "second", cluster=None, host="sub", join=first)
+    for _ in range(2):
+        renew(first, "ITLRecovery")
+    chosen, _ = renew(first, "TVS")
+    assert Bridge.TVS in {some.bridge for some in chosen.holders}  # the other node's
+    with pytest.raises(RenewalError, match="any phone that has not come back"):
+        renew(second, "TVS")
+    assert len({load_signer(state, "ITLRecovery").certificate for state in (first, second)}) == 1
+    assert load_node(first).members == load_node(second).members
+
+
+def test_callmanager_as_list_signer_takes_three_steps(tmp_path: Path, renew: Renew) -> None:
+    state = make(tmp_path / "node", list_signer="CallManager")
+    steps = [renew(state, "CallManager", SEP001122334455=later())[0].step for _ in range(3)]
+    assert steps == [Step.INTRODUCE, Step.SWITCH, Step.RETIRE]
+
+
+def test_an_identity_no_list_is_signed_with_changes_at_once(state: Path, renew: Renew) -> None:
+    for name in ("CAPF", "tomcat", "TVS"):
+        chosen, node = renew(state, name)
+        assert (chosen.step, chosen.later) == (Step.REPLACE, ())
+        assert overlap(node) == ()
+        assert {some.bridge for some in chosen.holders} == {Bridge.SIGNER}
+
+
+def test_nothing_changes_where_a_node_of_the_cluster_is_out_of_reach(
+    tmp_path: Path, renew: Renew
+) -> None:
+    first = make(tmp_path / "first")
+    second = make(tmp_path / "second", cluster=None, host="sub", join=first)
+    second.rename(tmp_path / "elsewhere")
+    with pytest.raises(IdentityError, match="nothing was changed"):
+        renew(first, "ITLRecovery")
+    assert not waiting_identity_file(first, "ITLRecovery", "next").exists()
+    renew(first, "CallManager")
+
+
+def test_an_unknown_identity_and_a_broken_history_are_named(state: Path, renew: Renew) -> None:
+    with pytest.raises(IdentityError, match="no such identity"):
+        renew(state, "CallManager-ECDSA")
+    (state / "identities" / "history.json").write_text("[")
+    with pytest.raises(IdentityError, match=r"history\.json: not a history"):
+        served(load_node(state))
