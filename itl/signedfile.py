@@ -13,6 +13,7 @@ from itl.layout import CONTAINER_MAGIC, HeaderTag
 from itl.trustlist import parse_trust_list
 
 _FIRST_OCTETS = (b"\x01\x00\x02", b"\x02\x00\x02")  # version or header length, two octets each
+SIGNED_SUFFIX = ".sgn"
 FILE_VERSION = (1, 0)  # of a ``.sgn``, as usecallmanagernz/certutils writes it
 
 
