@@ -12,11 +12,12 @@ import h11
 import trio
 
 from lab import LabError
-from tftp import TftpError
-from tftp.client import RemoteError, get
+from tftp import RemoteError, TftpError
+from tftp.client import get
 
 FILE_NOT_FOUND = 1  # RFC 1350 section 5
 MAX_FILE_BYTES = 8 << 20
+MAX_SECONDS = 300.0  # for a whole file that goes on coming
 _HTTP_OK = 200
 
 
@@ -31,7 +32,10 @@ class Transfer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileServer:
-    """Where a phone fetches files; ``http_port`` None where only TFTP is tried."""
+    """Where a phone fetches files; ``http_port`` None where only TFTP is tried.
+
+    ``timeout_seconds`` is how long the phone waits while nothing comes.
+    """
 
     host: str
     tftp_port: int
@@ -61,17 +65,32 @@ async def fetch(server: FileServer, name: str) -> Fetched:
             return await _fetch_http(server.host, server.http_port, name, server.timeout_seconds)
         except (HttpError, OSError):
             pass  # whatever is wrong with HTTP, the phone falls back
-    try:
-        with trio.fail_after(server.timeout_seconds):
-            data = await get(server.host, server.tftp_port, name, max_bytes=MAX_FILE_BYTES)
-    except trio.TooSlowError:
-        return Fetched(name, "tftp", Transfer.NO_ANSWER, text="no answer in time")
-    except RemoteError as error:
-        transfer = Transfer.NOT_FOUND if error.code == FILE_NOT_FOUND else Transfer.ERROR
-        return Fetched(name, "tftp", transfer, text=f"ERROR {error.code}: {error.text}")
-    except TftpError as error:
-        return Fetched(name, "tftp", Transfer.NO_ANSWER, text=str(error))
-    return Fetched(name, "tftp", Transfer.OK, data)
+    return await _fetch_tftp(server, name)
+
+
+async def _fetch_tftp(server: FileServer, name: str) -> Fetched:
+    with trio.CancelScope(deadline=trio.current_time() + server.timeout_seconds) as silence:
+
+        def heard(*_: object) -> None:
+            silence.deadline = trio.current_time() + server.timeout_seconds
+
+        try:
+            data = await get(
+                server.host,
+                server.tftp_port,
+                name,
+                timeout_seconds=MAX_SECONDS,
+                max_bytes=MAX_FILE_BYTES,
+                progress=heard,
+            )
+        except RemoteError as error:
+            transfer = Transfer.NOT_FOUND if error.code == FILE_NOT_FOUND else Transfer.ERROR
+            return Fetched(name, "tftp", transfer, text=f"ERROR {error.code}: {error.text}")
+        except TftpError as error:
+            return Fetched(name, "tftp", Transfer.NO_ANSWER, text=str(error))
+        return Fetched(name, "tftp", Transfer.OK, data)
+    text = f"nothing heard for {server.timeout_seconds:g} seconds"
+    return Fetched(name, "tftp", Transfer.NO_ANSWER, text=text)
 
 
 async def _fetch_http(host: str, port: int, name: str, timeout_seconds: float) -> Fetched:

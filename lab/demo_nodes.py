@@ -1,0 +1,162 @@
+"""The nodes of the demo: made in a temporary folder, run as daemons, gone afterwards."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from conf.creation import Request, create_node
+from lab import LabError
+
+READY_SECONDS = 15.0
+STOP_SECONDS = 4.0  # a daemon drains for 2 seconds at most
+PROGRAM = (sys.executable, "-m", "lab")
+
+
+class DemoError(LabError):
+    """The demo could not be played on this machine; the text says what failed."""
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """A node to be: its host name, its loopback address, the cluster it is of."""
+
+    cluster: str
+    host: str
+    address: str
+
+
+@dataclass(frozen=True)
+class RunningNode:
+    """A daemon that is ready: its folder and where it listens."""
+
+    plan: NodePlan
+    state: Path
+    tvs: tuple[str, int]
+    tftp: tuple[str, int]
+
+
+def loopback(number: int) -> str:
+    """127.0.0.``number`` where this machine has it (Linux has them all), else 127.0.0.1."""
+    address = f"127.0.0.{number}"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.bind((address, 0))
+        except OSError:
+            return "127.0.0.1"
+    return address
+
+
+async def create(folder: Path, plans: Sequence[NodePlan], *, secure: bool) -> None:
+    """Make the nodes; clusters beside each other, the nodes of one after another."""
+
+    async def one_cluster(members: list[NodePlan]) -> None:
+        first: Path | None = None
+        for plan in members:
+            state = folder / plan.host
+            request = Request(
+                cluster=None if first else plan.cluster,
+                host=plan.host,
+                address=plan.address,
+                secure=False if first else secure,
+                list_signer=None,
+                identities={},
+                join=first,
+            )
+            await trio.to_thread.run_sync(create_node, state, request)
+            first = first or state
+
+    async with trio.open_nursery() as nursery:
+        for cluster in dict.fromkeys(plan.cluster for plan in plans):
+            nursery.start_soon(one_cluster, [plan for plan in plans if plan.cluster == cluster])
+
+
+@asynccontextmanager
+async def serving(
+    folder: Path, plans: Sequence[NodePlan], *, phone: str
+) -> AsyncIterator[dict[str, RunningNode]]:
+    """Run a daemon for each node, in order; by host name. ``phone`` is a MAC they all know."""
+    running: dict[str, RunningNode] = {}
+    async with trio.open_nursery() as nursery:
+        for plan in plans:
+            running[plan.host] = await nursery.start(_serve, folder / plan.host, plan, phone)
+        try:
+            yield running
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _serve(
+    state: Path,
+    plan: NodePlan,
+    phone: str,
+    *,
+    task_status: trio.TaskStatus[RunningNode] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    ports = ("--tvs-port", "0", "--tftp-port", "0")
+    command = ("--state", str(state), "serve", "--address", plan.address, *ports, "--json")
+    log = state.parent / f"{plan.host}.log"
+    with log.open("wb") as errors:
+        process = await trio.lowlevel.open_process(
+            [*PROGRAM, *command],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, "TRUSTLAB_SET_PHONES__MACS": f'["{phone}"]'},
+        )
+    try:
+        task_status.started(await _ready(process, state, plan, log))
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await _end(process)
+
+
+async def _ready(process: trio.Process, state: Path, plan: NodePlan, log: Path) -> RunningNode:
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    line = b""
+    with trio.move_on_after(READY_SECONDS):
+        while not line.endswith(b"\n") and (octets := await process.stdout.receive_some()):
+            line += octets
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said_last = await trio.Path(log).read_text(errors="replace")
+        told = said_last.strip().splitlines() or ["it said nothing"]
+        raise DemoError(f"the daemon of {plan.host} did not start: {told[-1]}") from None
+    return RunningNode(plan, state, tuple(said["tvs"]), tuple(said["tftp"]))
+
+
+async def _end(process: trio.Process) -> None:
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+    with trio.move_on_after(STOP_SECONDS):
+        await process.wait()
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+    if process.stdout is not None:
+        await process.stdout.aclose()
+
+
+async def command(state: Path, *arguments: str) -> str:
+    """Run one command of the program on a node; its last line of output. Raises DemoError."""
+    done = await trio.run_process(
+        [*PROGRAM, "--state", str(state), *arguments],
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+        env={**os.environ, "TRUSTLAB_BUNDLE_PASSWORD": "demo"},
+    )
+    said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    last = said[-1] if said else ""
+    if done.returncode != 0:
+        raise DemoError(f"{' '.join(arguments)} ended with {done.returncode}: {last}")
+    return last
