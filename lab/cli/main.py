@@ -29,6 +29,7 @@ GROUPS = {
     "bundle": "lab.cli.bundle:app",
     "store": "lab.cli.store:app",
     "phone": "lab.cli.phone:app",
+    "conformance": "lab.cli.conformance:app",
     "demo": "lab.cli.demo:demo",
 }
 

@@ -44,18 +44,18 @@ async def examine(
     """
     started = datetime.now(UTC)
     results: dict[str, Result] = {}
-    limiter = trio.CapacityLimiter(at_once)
+    waiting = iter(checks)
 
-    async def run(check: Check[Target]) -> None:
-        async with limiter:
+    async def work() -> None:
+        for check in waiting:
             result = await _run(check, target, deadline_seconds)
-        results[check.identifier] = result
-        if progress is not None:
-            progress(result)
+            results[check.identifier] = result
+            if progress is not None:
+                progress(result)
 
     async with trio.open_nursery() as nursery:
-        for check in checks:
-            nursery.start_soon(run, check)
+        for _ in range(at_once):
+            nursery.start_soon(work)
     ordered = tuple(results[check.identifier] for check in checks)
     return Report(suite, name, started, ordered, strict)
 
