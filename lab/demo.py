@@ -4,6 +4,7 @@ The guide played is Cisco document 215539. Real daemons on loopback addresses, r
 UDP, real files; nothing is left behind.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,24 @@ PHONE_SECONDS = 5.0
 CHANGE_SECONDS = 5.0
 POLL_SECONDS = 0.1
 SOURCE, SECOND, DESTINATION = "src-pub", "src-sub", "dst-pub"
+
+# Who does what, in the guide's order. Each node has a trust store of its own here; in CUCM
+# replication takes what the publisher imports to its subscribers.
+EXCHANGE = (
+    ("export", (DESTINATION, SOURCE)),
+    ("consolidate", (SOURCE,)),
+    ("import", (DESTINATION, SOURCE, SECOND)),
+)
+EXPECTED = {
+    "export": "the certificates of all nodes in the shared folder",
+    "consolidate": "one file for each type",
+    "import": "the other cluster's certificates in the trust stores",
+}
+WHY = {
+    "export": "one PKCS12 file for each node and type",
+    "consolidate": "on one of the clusters only",
+    "import": "CallManager and ITLRecovery become signers that TVS vouches for",
+}
 
 
 @dataclass(frozen=True)
@@ -65,25 +84,13 @@ async def play(folder: Path, *, secure: bool, show: Callable[[Step], None]) -> l
         add(_at_home(await _boot(phone, nodes[SOURCE]), nodes, secure=secure))
         before = (phone.ctl, phone.itl)
         add(_refused(await _boot(phone, nodes[DESTINATION]), before))
-        for host, *words in _exchange(str(folder / "sftp")):
-            add(await _command(nodes[host], words))
+        for verb, hosts in EXCHANGE:
+            add(*await _exchange(verb, [nodes[host] for host in hosts], folder / "sftp"))
         add(await _taken_up(nodes))
         moved = await _boot(phone, nodes[DESTINATION])
         add(*(_secure_move if secure else _move)(moved, nodes[SOURCE]))
         add(_settled(await _boot(phone, nodes[DESTINATION])))
     return steps
-
-
-def _exchange(where: str) -> list[tuple[str, ...]]:
-    """Who does what, in the guide's order; each node of the source has a store of its own here."""
-    return [
-        (DESTINATION, "bundle", "export", where),
-        (SOURCE, "bundle", "export", where),
-        (SOURCE, "bundle", "consolidate", where),
-        (DESTINATION, "bundle", "import", where, "--yes"),
-        (SOURCE, "bundle", "import", where, "--yes"),
-        (SECOND, "bundle", "import", where, "--yes"),
-    ]
 
 
 async def _boot(phone: Phone, node: RunningNode) -> Boot:
@@ -92,11 +99,28 @@ async def _boot(phone: Phone, node: RunningNode) -> Boot:
     return await boot(phone, server, tvs_seconds=PHONE_SECONDS)
 
 
-async def _command(node: RunningNode, words: Sequence[str]) -> Step:
-    verb = words[1]
-    said = await command(node.state, *words)
-    asked = f"bundle {verb} on {node.plan.host}"
-    return Step(f"{verb} on {node.plan.host}", asked, "done", "done", said, ok=True)
+async def _exchange(verb: str, nodes: Sequence[RunningNode], where: Path) -> list[Step]:
+    """The same on each of ``nodes``, at the same time."""
+    steps: dict[str, Step] = {}
+
+    async def one(node: RunningNode) -> None:
+        confirmed = ["--yes"] if verb == "import" else []
+        told = await command(node.state, "bundle", verb, str(where), *confirmed, "--json")
+        if verb == "import":
+            states = Counter(entry["state"] for entry in told["certificates"])
+            happened = f"{states['new']} certificates new, {states['skipped']} its own"
+            ok = states["new"] > 0
+        else:
+            happened = f"{len(told['written'])} files written"
+            ok = bool(told["written"])
+        host = node.plan.host
+        asked = f"trustlab --state {host} bundle {verb} {where.name}"
+        steps[host] = Step(f"{verb} on {host}", asked, EXPECTED[verb], happened, WHY[verb], ok)
+
+    async with trio.open_nursery() as nursery:
+        for node in nodes:
+            nursery.start_soon(one, node)
+    return [steps[node.plan.host] for node in nodes]
 
 
 async def _taken_up(nodes: dict[str, RunningNode]) -> Step:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -146,8 +147,8 @@ async def _end(process: trio.Process) -> None:
         await process.stdout.aclose()
 
 
-async def command(state: Path, *arguments: str) -> str:
-    """Run one command of the program on a node; its last line of output. Raises DemoError."""
+async def command(state: Path, *arguments: str) -> dict[str, Any]:
+    """Run one command of the program on a node; the JSON object it prints. Raises DemoError."""
     done = await trio.run_process(
         [*PROGRAM, "--state", str(state), *arguments],
         capture_stdout=True,
@@ -155,8 +156,8 @@ async def command(state: Path, *arguments: str) -> str:
         check=False,
         env={**os.environ, "TRUSTLAB_BUNDLE_PASSWORD": "demo"},
     )
-    said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    last = said[-1] if said else ""
     if done.returncode != 0:
-        raise DemoError(f"{' '.join(arguments)} ended with {done.returncode}: {last}")
-    return last
+        said = done.stderr.decode(errors="replace").strip()
+        raise DemoError(f"{' '.join(arguments)} ended with {done.returncode}: {said}")
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told

@@ -1,0 +1,62 @@
+"""The demo, as a user starts it: whole, and interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "lab"]
+SECONDS = 60
+
+
+def start(tmp_path, *arguments) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*PROGRAM, "demo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        start_new_session=True,
+    )
+
+
+def daemons_of(folder) -> list[str]:
+    """Command lines of live processes that name ``folder``."""
+    listed = subprocess.run(
+        ["ps", "-eo", "args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [line for line in listed if str(folder) in line]
+
+
+@pytest.mark.timeout(120)
+def test_both_migrations_end_as_they_must_and_leave_nothing(tmp_path):
+    runs = {kind: start(tmp_path, *kind, "--json") for kind in ((), ("--secure",))}
+    told = {kind: run.communicate(timeout=SECONDS) for kind, run in runs.items()}
+    for kind, run in runs.items():
+        assert run.returncode == 0, told[kind]
+    plain, secure = (json.loads(told[kind][0])["steps"] for kind in runs)
+    for steps in (plain, secure):
+        assert all(step["ok"] for step in steps)
+        assert {"name", "expected", "happened", "ok"} <= steps[0].keys()
+        refused = next(step for step in steps if step["name"] == "moved before the exchange")
+        assert "Trust List update failed" in refused["happened"]
+    names = [step["name"] for step in plain]
+    assert names.index("import on dst-pub") < names.index("4 installs the destination's ITL")
+    assert any(step["name"].startswith("9 ") and "1 time" in step["happened"] for step in secure)
+    assert list(tmp_path.iterdir()) == []
+    assert daemons_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("to_group", [False, True], ids=["to the demo", "to the process group"])
+def test_interrupted_it_leaves_nothing(tmp_path, to_group):
+    run = start(tmp_path)
+    assert run.stderr is not None
+    assert run.stderr.readline().startswith("ok   boot at the source")
+    (os.killpg if to_group else os.kill)(run.pid, signal.SIGINT)
+    run.communicate(timeout=SECONDS)
+    assert run.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+    assert daemons_of(tmp_path) == []
