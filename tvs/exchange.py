@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from stat import S_ISREG
 from typing import Protocol, Self, TypeAlias
 
 from conf.files import write_whole
@@ -77,7 +76,7 @@ class Folder:
             return sorted(
                 entry.name
                 for entry in self._path.iterdir()
-                if not entry.name.startswith(".") and S_ISREG(entry.stat().st_mode)
+                if not entry.name.startswith(".") and entry.is_file()
             )
         except OSError as error:
             raise ExchangeError(f"{error.filename}: {error.strerror}") from None

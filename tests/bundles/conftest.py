@@ -84,3 +84,19 @@ def trustlab(capsys) -> Callable[..., Result]:
         return Result(code, out, err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def consolidated(built_clusters, tmp_path_factory) -> Path:
+    """What lies in the directory after both clusters exported and one consolidated."""
+    shared = tmp_path_factory.mktemp("exchange") / "shared"
+    for state, command in (("b1", "export"), ("a1", "export"), ("b1", "consolidate")):
+        assert run(["--state", str(built_clusters / state), "bundle", command, str(shared)]) == 0
+    return shared
+
+
+@pytest.fixture
+def exchanged(clusters, consolidated) -> Clusters:
+    """Clusters that have exported both, one of which has consolidated."""
+    shutil.copytree(consolidated, clusters.shared)
+    return clusters

@@ -198,7 +198,10 @@ def test_opens_the_database_of_tvsd(wal, reader, ders, tmp_path):
             "an SQLite database, but not tvsd's: no table 'certificates'",
         ),
         (TVSD_TABLE + "; INSERT INTO certificates VALUES ('', '', '', '', 7, 'SAST', 1)", "row 1"),
-        (TVSD_TABLE + "; INSERT INTO certificates VALUES ('', '', '', '', 'x', 'SAST', 1)", "row 1"),
+        (
+            TVSD_TABLE + "; INSERT INTO certificates VALUES ('', '', '', '', 'x', 'SAST', 1)",
+            "row 1",
+        ),
     ],
 )
 def test_other_databases_are_refused(statement, problem, reader, tmp_path):
@@ -221,7 +224,9 @@ def test_a_jks_file_gets_advice(reader):
     assert "keytool -importkeystore" in problem
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_mutated_files_are_never_an_error_of_ours(data, ders, tmp_path):
     """PKCS12 is left to the child: a mutated count of rounds may be any number."""
