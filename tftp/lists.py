@@ -45,6 +45,7 @@ def itl_records(node: Node, signer: Signer, *, rollback: bool = False) -> list[R
     records = [_record(Role.SAST, own, signer.certificate)]
     if callmanager != signer.certificate and not rollback:
         records.append(_record(Role.SAST, own, callmanager))
+    records += _overlap(node)
     records.append(_record(tftp_role, own, None if rollback else callmanager))
     records += _capf(node)
     records += [
@@ -65,7 +66,12 @@ def ctl_records(node: Node, signer: Signer) -> list[RecordSpec]:
     recovery = node.own.certificates.get("ITLRecovery")
     if recovery is not None and recovery != signer.certificate:
         records.append(_record(Role.SAST, node.own, recovery))
-    return records
+    return records + _overlap(node)
+
+
+def _overlap(node: Node) -> list[RecordSpec]:
+    """While a signer is renewed, the next and the one before are SASTs too."""
+    return [_record(Role.SAST, node.own, certificate) for certificate in node.overlap]
 
 
 def _record(role: Role, member: Member, certificate: bytes | None) -> RecordSpec:
