@@ -90,7 +90,7 @@ class _Daemon:
             tvs=address_of(doors[0].listeners[0].socket.getsockname()),
             tftp=address_of(datagrams.getsockname()),
         )
-        self._announce(record)
+        await self._announce(record)
         warn(self.plane, doors, self.report)
         stop = trio.Event()
         serve_all = (
@@ -140,7 +140,7 @@ class _Daemon:
         )
         return doors, datagrams
 
-    def _announce(self, record: RunRecord) -> None:
+    async def _announce(self, record: RunRecord) -> None:
         """Tell every node of the cluster where our TVS listens: phones' configurations name it."""
         node = self.plane.node
         own = replace(node.own, address=node.address, tvs_port=record.tvs[1], state=self.state)
@@ -152,12 +152,12 @@ class _Daemon:
                     "reason": f"{missed} cannot be written: its phones may ask an old TVS port",
                 }
             )
-        self.plane.refresh()
+        await self.plane.refresh()
 
     async def _watch(self) -> None:
         while True:
             await trio.sleep(self.plane.settings.serve.watch_seconds)
-            self.plane.refresh()
+            await self.plane.refresh()
 
     async def _until_stopped(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
@@ -170,14 +170,14 @@ class _Daemon:
                     }
                 )
                 return
-            self._reload()
+            await self._reload()
             for worker in self._workers:
                 await worker.reload()
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
         try:
             settings = load_settings(self.state, self.overrides)
         except ConfError as error:
-            self.report({"event": "plane.refused", "outcome": "kept", "reason": str(error)})
+            self.plane.refuse(str(error))
             return
-        self.plane.refresh(settings)
+        await self.plane.refresh(settings)

@@ -6,16 +6,22 @@ be read or built keeps what was there and says so.
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import trio
 
 from conf import ConfError
-from conf.identity import Node, cluster_folder, load_node, load_signer
+from conf.identity import Node, cluster_folder, identities_folder, load_node, load_signer
 from conf.settings import Settings
 from itl import ItlError
 from lab.events import Reader
 from lab.policy import answer_policy
 from tftp import TftpError
-from tftp.catalog import Catalog, Content, ErrorReply
+from tftp.catalog import Catalog
+from tftp.content import Answer
 from tvs import TvsError
+from tvs.answers import AnswerPolicy
 from tvs.snapshot import Entry, Snapshot, entry_of
 from tvs.store import TrustStore
 
@@ -29,34 +35,29 @@ class TrustPlane:
     """
 
     def __init__(self, node: Node, settings: Settings, *, report: Reader) -> None:
-        self.node = node
-        self.settings = settings
         self.problem: str | None = None
         self._report = report
         self._store = TrustStore.open(node.state / STORE_FILE)
+        self._state = node.state
         self._seen = self._disk()
-        self.policy = answer_policy(settings.tvs.answers)
-        self.catalog = self._catalog()
-        self.snapshot = Snapshot(self._entries())
+        self._take_up(self._load(settings))
 
-    def refresh(self, settings: Settings | None = None) -> bool:
-        """Take up what changed on disk, or ``settings`` if given; answers whether anything did."""
-        seen = self._disk()
-        if seen == self._seen and settings is None:
-            return False
-        self._seen = seen
-        before = self.node, self.settings, self.policy, self.catalog
+    async def refresh(self, settings: Settings | None = None) -> None:
+        """Take up what changed on disk, or ``settings`` if given.
+
+        Reading happens in a thread: a large store must not hold up phones. What cannot be read is
+        tried again at the next call, and reported once.
+        """
         try:
-            self.node = load_node(self.node.state)
-            self.settings = settings or self.settings
-            self.policy = answer_policy(self.settings.tvs.answers)
-            self.catalog = self._catalog()
-            self.snapshot = Snapshot(self._entries())
+            seen = self._disk()
+            if seen == self._seen and settings is None and self.problem is None:
+                return
+            fresh = await trio.to_thread.run_sync(self._load, settings or self.settings)
         except (ConfError, ItlError, TftpError, TvsError, OSError) as error:
-            self.node, self.settings, self.policy, self.catalog = before
-            self.problem = str(error)
-            self._report({"event": "plane.refused", "outcome": "kept", "reason": self.problem})
-            return False
+            self.refuse(str(error))
+            return
+        self._seen = seen
+        self._take_up(fresh)
         self.problem = None
         self._report(
             {
@@ -66,9 +67,14 @@ class TrustPlane:
                 "certificates": len(self.snapshot),
             }
         )
-        return True
 
-    def find(self, name: str, peer: str) -> Content | ErrorReply:
+    def refuse(self, problem: str) -> None:
+        """Keep what is in force, and say why once."""
+        if problem != self.problem:
+            self._report({"event": "plane.refused", "outcome": "kept", "reason": problem})
+        self.problem = problem
+
+    def find(self, name: str, peer: str) -> Answer:
         """What TFTP answers to a request for ``name``, from the catalog now in force."""
         return self.catalog.find(name, peer)
 
@@ -77,30 +83,54 @@ class TrustPlane:
         self._store.close()
 
     def _disk(self) -> object:
-        folder = cluster_folder(self.node.state)
         records = sorted(
             (entry.name, entry.stat().st_mtime_ns, entry.stat().st_ino)
-            for entry in os.scandir(folder)
+            for entry in os.scandir(cluster_folder(self._state))
             if entry.name.endswith(".json")
         )
         return self._store.revision(), tuple(records)
 
-    def _catalog(self) -> Catalog:
-        state = self.node.state
-        return Catalog(
-            self.node,
-            root=state / "tftp",
-            list_signer=load_signer(state, self.node.list_signer),
-            file_signer=load_signer(state, "CallManager"),
-            digest=self.settings.lists.digest,
-            macs=self.settings.phones.macs,
+    def _load(self, settings: Settings) -> "_Standing":
+        node = load_node(self._state)
+        catalog = Catalog(
+            node,
+            root=node.state / "tftp",
+            list_signer=load_signer(node.state, node.list_signer),
+            file_signer=load_signer(node.state, "CallManager"),
+            digest=settings.lists.digest,
+            macs=settings.phones.macs,
         )
+        snapshot = Snapshot(
+            chain(self._store.entries(), _own_certificates(node), _ctl_certificates(catalog))
+        )
+        return _Standing(node, settings, answer_policy(settings.tvs.answers), catalog, snapshot)
 
-    def _entries(self) -> Iterator[Entry]:
-        yield from self._store.entries()
-        for member in self.node.members:
-            for name, der in member.certificates.items():
-                source = f"the identities of {self.node.cluster}/{member.host}"
-                yield entry_of(der, type=name, stores=(), source=source)
-        for der in self.catalog.ctl_certificates():
-            yield entry_of(der, type=None, stores=(), source="the CTL")
+    def _take_up(self, fresh: "_Standing") -> None:
+        self.node = fresh.node
+        self.settings = fresh.settings
+        self.policy = fresh.policy
+        self.catalog = fresh.catalog
+        self.snapshot = fresh.snapshot
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """Everything that is swapped in together."""
+
+    node: Node
+    settings: Settings
+    policy: AnswerPolicy
+    catalog: Catalog
+    snapshot: Snapshot
+
+
+def _own_certificates(node: Node) -> Iterator[Entry]:
+    for member in node.members:
+        for name, der in member.certificates.items():
+            source = f"the identities of {node.cluster}/{member.host}"
+            yield entry_of(der, type=name, stores=(), source=source)
+
+
+def _ctl_certificates(catalog: Catalog) -> Iterator[Entry]:
+    for der in catalog.ctl_certificates():
+        yield entry_of(der, type=None, stores=(), source="the CTL")

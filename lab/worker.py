@@ -57,7 +57,7 @@ async def _serve(task: WorkerTask, plane: TrustPlane) -> None:
         _tell(READY)
         settle()
         async for _ in trio.lowlevel.FdStream(os.dup(_STDIN)):
-            _reload(task, plane)
+            await _reload(task, plane)
         stop.set()
         nursery.cancel_scope.deadline = trio.current_time() + plane.settings.serve.drain_seconds
 
@@ -74,12 +74,12 @@ async def _serve_doors(
 async def _watch(plane: TrustPlane) -> None:
     while True:
         await trio.sleep(plane.settings.serve.watch_seconds)
-        plane.refresh()
+        await plane.refresh()
 
 
-def _reload(task: WorkerTask, plane: TrustPlane) -> None:
+async def _reload(task: WorkerTask, plane: TrustPlane) -> None:
     try:
-        plane.refresh(load_settings(Path(task.state), task.overrides))
+        await plane.refresh(load_settings(Path(task.state), task.overrides))
     except ConfError:
         return  # the daemon read the same file and has said what is wrong with it
 

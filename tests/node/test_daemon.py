@@ -87,15 +87,15 @@ def test_curl_downloads_a_list_that_verifies(
         "SAST",
         "SAST",
         "TFTP",
-        "TVS",
         "CAPF",
+        "TVS",
     ]
 
 
 def test_a_change_of_the_store_by_another_process_is_taken_up(daemon: Daemon, other: Path) -> None:
     certificate = other / "identities" / "ITLRecovery.pem"
     assert verify(daemon, certificate).returncode == 1
-    where = ("--store", "Phone-SAST-trust", "--type", "ITLRecovery", "--yes")
+    where = ("--store", "Phone-SAST-trust", "--type", "ITLRecovery")
     added = trustlab("store", "add", certificate, *where, state=daemon.state)
     assert added.returncode == 0, added.stderr
     begin = time.monotonic()
