@@ -7,12 +7,13 @@ was left out is counted.
 
 import logging
 import os
+import select
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TextIO, TypeAlias
 
 import structlog
 
@@ -77,7 +78,10 @@ class Log:
 
 
 def stream_writer(style: Literal["text", "json"]) -> Callable[[Level, Event], None]:
-    """Lines on standard error: key=value text, or JSON."""
+    """Lines on standard error: key=value text, or JSON.
+
+    A line that whoever reads standard error leaves no room for is dropped: phones come first.
+    """
     render = (
         structlog.processors.JSONRenderer()
         if style == "json"
@@ -88,6 +92,8 @@ def stream_writer(style: Literal["text", "json"]) -> Callable[[Level, Event], No
     )
 
     def write(level: Level, event: Event) -> None:
+        if not _has_room(sys.stderr):
+            return
         getattr(logger, level)(
             **{key: _plain(value) for key, value in event.items() if value is not None}
         )
@@ -128,6 +134,14 @@ def log_reader(
     else:
         write = stream_writer(style)
     return Log(write, level=level, lines_per_second=lines_per_second).read
+
+
+def _has_room(stream: TextIO) -> bool:
+    """Whether a line can be written to ``stream`` at once; a pipe has room for 4096 octets then."""
+    try:
+        return bool(select.select([], [stream.fileno()], [], 0)[1])
+    except (OSError, ValueError):  # not a file of the system
+        return True
 
 
 def _plain(value: object) -> object:
