@@ -13,7 +13,7 @@ from trio.lowlevel import wait_readable, wait_writable
 from tvs import TvsError
 from tvs.connection import MessageBuffer
 from tvs.messages import Command, Request, encode_request
-from tvs.tls import Profile, client_context, openssl_reason
+from tvs.tls import ClientProfile, client_context, openssl_reason
 
 DEFAULT_PORT = 2445
 DEFAULT_DEVICE = "CP-8861-SEP000000000000"
@@ -125,7 +125,7 @@ async def connect(
     port: int = DEFAULT_PORT,
     *,
     timeout_seconds: float = 5,
-    tls_profile: Profile = "legacy",
+    tls_profile: ClientProfile = "legacy",
 ) -> AsyncIterator[Inquiry]:
     """Connect to a TVS and shake hands; whatever certificate it shows is taken.
 
@@ -157,7 +157,7 @@ async def query(
     serial: bytes,
     device: str = DEFAULT_DEVICE,
     timeout_seconds: float = 5,
-    tls_profile: Profile = "legacy",
+    tls_profile: ClientProfile = "legacy",
 ) -> Reply:
     """Connect, ask one query, leave. Raises :class:`InquiryError` or :class:`MessageError`."""
     async with connect(
@@ -173,7 +173,7 @@ async def verify(
     certificate: bytes,
     device: str = DEFAULT_DEVICE,
     timeout_seconds: float = 5,
-    tls_profile: Profile = "legacy",
+    tls_profile: ClientProfile = "legacy",
 ) -> Reply:
     """Connect, ask one verify, leave. Raises :class:`InquiryError` or :class:`MessageError`."""
     async with connect(

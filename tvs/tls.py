@@ -19,6 +19,7 @@ from tvs import TvsError
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Profile: TypeAlias = Literal["modern", "legacy"]
+ClientProfile: TypeAlias = Literal["modern", "legacy", "tls1.0"]
 
 _CIPHERS = {
     "modern": b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK:@SECLEVEL=2",
@@ -67,9 +68,14 @@ def server_context(
     return context
 
 
-def client_context(profile: Profile = "legacy") -> SSL.Context:
-    """Make the context a phone asks with: any certificate is taken, the phone compares it."""
-    context = _context(SSL.TLS_CLIENT_METHOD, profile)
+def client_context(profile: ClientProfile = "legacy") -> SSL.Context:
+    """Make the context a phone asks with: any certificate is taken, the phone compares it.
+
+    "tls1.0" is the legacy profile without anything newer, as 7900 phones speak it.
+    """
+    context = _context(SSL.TLS_CLIENT_METHOD, "modern" if profile == "modern" else "legacy")
+    if profile == "tls1.0":
+        context.set_max_proto_version(SSL.TLS1_VERSION)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_IGNORE_UNEXPECTED_EOF)
     context.set_verify(SSL.VERIFY_NONE)
     return context

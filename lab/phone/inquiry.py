@@ -14,7 +14,7 @@ from lab.phone.configuration import TvsServer
 from lab.phone.trust import Answer, Outcome, Question, Reason, Verdict
 from tvs import TvsError
 from tvs.client import connect
-from tvs.tls import Profile
+from tvs.tls import ClientProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ async def inquire(
     *,
     believed: frozenset[bytes],
     device: str,
-    tls_profile: Profile,
+    tls_profile: ClientProfile,
     timeout_seconds: float,
 ) -> list[Inquiry]:
     """Ask ``servers`` in their order until one answers; the last element has that answer.
@@ -120,7 +120,7 @@ async def _ask_one(
     *,
     believed: frozenset[bytes],
     device: str,
-    tls_profile: Profile,
+    tls_profile: ClientProfile,
     timeout_seconds: float,
 ) -> Inquiry:
     where = f"{server.address}:{server.port}"

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from lab import LabError
-from tvs.tls import Profile
+from tvs.tls import ClientProfile
 
 HTTP_PORT = 6970
 
@@ -20,7 +20,7 @@ class Model:
 
     name: str
     digests: frozenset[str]
-    tls_profile: Profile
+    tls_profile: ClientProfile
     http_first: bool
     extended_itl: bool
 
@@ -47,7 +47,7 @@ def model(name: str) -> Model:
     return Model(
         name=digits,
         digests=frozenset({"sha1"} if _SHA1_ONLY.match(digits) else {"sha1", "sha512"}),
-        tls_profile="legacy" if _OLD_TLS.match(digits) else "modern",
+        tls_profile="tls1.0" if _OLD_TLS.match(digits) else "modern",
         http_first=bool(_CURRENT.match(digits)),
         extended_itl=bool(_CURRENT.match(digits)),
     )
