@@ -113,12 +113,14 @@ class _Daemon:
             async with trio.open_nursery() as nursery:
                 for serve in serve_all:
                     await nursery.start(serve)
-                nursery.start_soon(self._watch)
-                write_record(self.state, record)
-                settle()
-                self.ready(Running(self.plane, record))
-                systemd.notify("READY=1", f"STATUS={len(self.plane.snapshot)} certificates")
-                await self._until_stopped(signals)
+                async with trio.open_nursery() as background:
+                    background.start_soon(self._watch)
+                    write_record(self.state, record)
+                    settle()
+                    self.ready(Running(self.plane, record))
+                    systemd.notify("READY=1", f"STATUS={len(self.plane.snapshot)} certificates")
+                    await self._until_stopped(signals)
+                    background.cancel_scope.cancel()
                 systemd.notify("STOPPING=1")
                 stop.set()
                 nursery.cancel_scope.deadline = trio.current_time() + settings.serve.drain_seconds
