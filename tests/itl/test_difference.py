@@ -1,0 +1,103 @@
+"""Two lists: what trust changes, and what a phone that holds the first makes of the second."""
+
+import pytest
+
+from conf.signer import Signer
+from itl.difference import Reaction, compare
+from itl.roles import Role
+from itl.trustlist import RecordSpec, parse_trust_list
+
+
+@pytest.fixture
+def old(forge) -> Signer:
+    return forge.signer(1024, subject="CN=old", serial=11)
+
+
+@pytest.fixture
+def new(forge) -> Signer:
+    return forge.signer(2048, subject="CN=new", serial=22)
+
+
+def of(forge, signer, *specs, **keywords):
+    records = [RecordSpec(Role.SAST, signer.certificate), *specs]
+    return parse_trust_list(forge.list(signer, records, **keywords))
+
+
+@pytest.fixture
+def tvs(forge) -> RecordSpec:
+    return RecordSpec(Role.TVS, forge.certificate("CN=tvs", serial=33), "tvs")
+
+
+def test_the_same_list_changes_nothing(forge, old, tvs):
+    document = of(forge, old, tvs)
+    comparison = compare(document, document)
+    assert comparison.same_trust
+    assert comparison.reaction is Reaction.UNCHANGED
+
+
+def test_a_list_of_the_same_signer_is_accepted(forge, old, tvs):
+    later = of(forge, old, tvs, timestamp=2)
+    comparison = compare(of(forge, old, tvs), later)
+    assert comparison.same_trust
+    assert comparison.reaction is Reaction.ACCEPTS
+
+
+def test_the_order_of_records_is_no_change(forge, old, tvs):
+    more = RecordSpec(Role.TFTP, old.certificate)
+    comparison = compare(of(forge, old, tvs, more), of(forge, old, more, tvs))
+    assert comparison.same_trust
+
+
+def test_what_comes_goes_and_changes_is_told_apart(forge, old, tvs):
+    renewed = RecordSpec(Role.TVS, forge.certificate("CN=tvs", serial=34), "tvs")
+    goes = RecordSpec(Role.CAPF, forge.certificate("CN=capf"))
+    comes = RecordSpec(Role.TFTP, old.certificate)
+    comparison = compare(of(forge, old, tvs, goes), of(forge, old, renewed, comes))
+    assert [record.role for record in comparison.gone] == [Role.CAPF]
+    assert [record.role for record in comparison.come] == [Role.TFTP]
+    (change,) = comparison.changed
+    assert (change.before.serial, change.after.serial) == (b"\x21", b"\x22")
+
+
+def test_a_foreign_signer_needs_tvs_and_is_named(forge, old, new, tvs):
+    comparison = compare(of(forge, old, tvs), of(forge, new))
+    assert comparison.reaction is Reaction.NEEDS_TVS
+    assert comparison.vouched.serial == b"\x16"
+    assert comparison.vouched.certificate == new.certificate
+
+
+def test_a_foreign_signer_is_refused_where_no_tvs_can_be_asked(forge, old, new):
+    held = of(forge, old, RecordSpec(Role.TFTP, old.certificate))
+    assert compare(held, of(forge, new)).reaction is Reaction.REFUSES
+
+
+def test_a_ctl_leaves_tvs_to_the_itl(forge, old, new):
+    held = of(forge, old, RecordSpec(Role.CCM_TFTP, old.certificate), filename="CTLFile.tlv")
+    comparison = compare(held, of(forge, new, filename="CTLFile.tlv"))
+    assert comparison.reaction is Reaction.NEEDS_TVS
+    assert "ITL" in comparison.reason
+
+
+def test_a_list_with_a_bad_signature_is_refused(forge, old, tvs):
+    offered = of(forge, old, tvs).raw[:-1] + b"\x01"
+    assert compare(of(forge, old, tvs), parse_trust_list(offered)).reaction is Reaction.REFUSES
+
+
+def test_a_stranger_under_a_known_name_and_serial_is_refused(forge, old, tvs):
+    fake = forge.signer(2048, subject="CN=old", serial=11)
+    comparison = compare(of(forge, old, tvs), of(forge, fake, tvs))
+    assert comparison.reaction is Reaction.REFUSES
+    assert "did not sign" in comparison.reason
+
+
+def test_an_emptied_itl_accepts_any_other(forge, old, new):
+    """The parameter for a rollback to releases before 8.0 empties the TFTP and TVS sections."""
+    held = of(forge, old, RecordSpec(Role.TFTP, None, "n"), RecordSpec(Role.TVS, None, "n"))
+    assert compare(held, of(forge, new)).reaction is Reaction.ACCEPTS
+
+
+def test_a_list_phones_cannot_load_is_refused(forge, old, tvs):
+    many = [RecordSpec(Role.TVS, forge.certificate(f"CN=n{i}"), f"n{i}") for i in range(40)]
+    comparison = compare(of(forge, old, tvs), of(forge, old, tvs, *many))
+    assert comparison.reaction is Reaction.REFUSES
+    assert "39" in comparison.reason
