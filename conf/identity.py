@@ -24,6 +24,9 @@ IDENTITIES = ("CallManager", "TVS", "CAPF", "tomcat", "ITLRecovery")
 CALLMANAGER_ECDSA = "CallManager-ECDSA"
 SIGNING_BITS = (512, 1024, 2048, 4096)  # the sizes that have a code in a list's header
 
+Waiting: TypeAlias = Literal["next", "old"]
+WAITING: tuple[Waiting, ...] = ("next", "old")
+
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
@@ -57,7 +60,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Node:
-    """This node and its cluster; ``members`` in CallManager-group order, this node included."""
+    """This node and its cluster; ``members`` in CallManager-group order, this node included.
+
+    ``overlap`` are certificates (DER) of signers that stand in the lists beside those in force
+    while an identity is renewed: the next, or the one before.
+    """
 
     state: Path
     cluster: str
@@ -66,6 +73,7 @@ class Node:
     secure: bool
     list_signer: str
     members: tuple[Member, ...]
+    overlap: tuple[bytes, ...] = ()
 
     @property
     def own(self) -> Member:
@@ -89,14 +97,19 @@ def cluster_folder(state: Path) -> Path:
     return state / "cluster"
 
 
+def identities_folder(state: Path) -> Path:
+    """Where a node's private keys lie."""
+    return state / "identities"
+
+
 def identity_file(state: Path, name: str) -> Path:
     """The PEM file of one identity: private key, certificate, further certificates of its chain."""
-    return state / "identities" / f"{name}.pem"
+    return identities_folder(state) / f"{name}.pem"
 
 
-def waiting_identity_file(state: Path, name: str, when: Literal["next", "old"]) -> Path:
+def waiting_identity_file(state: Path, name: str, when: Waiting) -> Path:
     """Where an identity waits while it is renewed: the one to come, or the one before."""
-    return state / "identities" / f"{name}.{when}.pem"
+    return identities_folder(state) / f"{name}.{when}.pem"
 
 
 def load_node(state: Path) -> Node:
@@ -119,7 +132,14 @@ def load_node(state: Path) -> Node:
         secure=settings.secure,
         list_signer=settings.list_signer,
         members=tuple(members),
+        overlap=_overlap(state, settings.list_signer),
     )
+
+
+def _overlap(state: Path, list_signer: str) -> tuple[bytes, ...]:
+    names = dict.fromkeys(("CallManager", list_signer))
+    paths = [waiting_identity_file(state, name, when) for name in names for when in WAITING]
+    return tuple(read_identity(path).chain[0] for path in paths if path.exists())
 
 
 def write_member(folder_of: Path, member: Member) -> None:

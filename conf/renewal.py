@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from enum import StrEnum, unique
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -28,6 +27,7 @@ from conf.identity import (
     IDENTITIES,
     IdentityError,
     Node,
+    identities_folder,
     identity_file,
     load_signer,
     read_identity,
@@ -35,7 +35,6 @@ from conf.identity import (
 )
 
 HISTORY_FILE = "history.json"
-WAITING: tuple[Literal["next", "old"], ...] = ("next", "old")
 
 
 class RenewalError(ConfError):
@@ -177,16 +176,9 @@ def anchors(node: Node) -> Anchors:
     sasts = {signer, fingerprint(node.own.certificates["CallManager"])}
     if node.secure:
         sasts.add(fingerprint(node.own.certificates["ITLRecovery"]))
-    sasts |= {fingerprint(der) for der in overlap(node)}
+    sasts |= {fingerprint(der) for der in node.overlap}
     tvs = {fingerprint(member.certificates["TVS"]) for member in node.members}
     return Anchors(datetime.now(UTC), signer, frozenset(sasts), frozenset(tvs))
-
-
-def overlap(node: Node) -> tuple[bytes, ...]:
-    """Certificates (DER) that stand in lists as SAST beside those in force: the next, the old."""
-    names = dict.fromkeys(("CallManager", node.list_signer))
-    paths = [waiting_identity_file(node.state, name, when) for name in names for when in WAITING]
-    return tuple(read_identity(path).chain[0] for path in paths if path.exists())
 
 
 def fingerprint(der: bytes) -> str:
@@ -195,7 +187,7 @@ def fingerprint(der: bytes) -> str:
 
 
 def _history_file(state: Path) -> Path:
-    return state / "identities" / HISTORY_FILE
+    return identities_folder(state) / HISTORY_FILE
 
 
 def _holders(

@@ -83,12 +83,13 @@ class TrustPlane:
         self._store.close()
 
     def _disk(self) -> object:
-        records = sorted(
-            (entry.name, entry.stat().st_mtime_ns, entry.stat().st_ino)
-            for entry in os.scandir(cluster_folder(self._state))
-            if entry.name.endswith(".json")
+        files = sorted(
+            (entry.path, entry.stat().st_mtime_ns, entry.stat().st_ino)
+            for folder in (cluster_folder(self._state), identities_folder(self._state))
+            for entry in os.scandir(folder)
+            if not entry.name.startswith(".")  # else it is still being written
         )
-        return self._store.revision(), tuple(records)
+        return self._store.revision(), tuple(files)
 
     def _load(self, settings: Settings) -> "_Standing":
         node = load_node(self._state)
@@ -129,6 +130,8 @@ def _own_certificates(node: Node) -> Iterator[Entry]:
         for name, der in member.certificates.items():
             source = f"the identities of {node.cluster}/{member.host}"
             yield entry_of(der, type=name, stores=(), source=source)
+    for der in node.overlap:
+        yield entry_of(der, type="CallManager", stores=(), source="a signer being renewed")
 
 
 def _ctl_certificates(catalog: Catalog) -> Iterator[Entry]:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from conf.creation import Request, create_node, self_signed
 from conf.identity import IdentityError, Node, load_node, load_signer, waiting_identity_file
-from conf.renewal import Bridge, Plan, RenewalError, Step, overlap, plan, served
+from conf.renewal import Bridge, Plan, RenewalError, Step, plan, served
 from conf.replacement import carry_out
 
 Renew = Callable[..., tuple[Plan, Node]]
@@ -69,10 +69,10 @@ def test_callmanager_changes_while_the_recovery_key_still_signs(state: Path, ren
     assert load_signer(state, "ITLRecovery").certificate == recovery
     old, new = (node.own.certificates["CallManager"] for node in (before, after))
     assert old != new == load_signer(state, "CallManager").certificate
-    assert overlap(after) == (old,)
+    assert after.overlap == (old,)
     chosen, after = renew(state, "CallManager")
     assert chosen.step is Step.RETIRE
-    assert overlap(after) == ()
+    assert after.overlap == ()
 
 
 def test_the_list_signer_stands_beside_the_old_one_before_it_signs(
@@ -84,15 +84,15 @@ def test_the_list_signer_stands_beside_the_old_one_before_it_signs(
     old = before.own.certificates["ITLRecovery"]
     assert load_signer(state, "ITLRecovery").certificate == old
     assert node.own.certificates["ITLRecovery"] == old
-    (new,) = overlap(node)
+    (new,) = node.overlap
     second, node = renew(state, "ITLRecovery")
     assert second.step is Step.SWITCH
     assert load_signer(state, "ITLRecovery").certificate == new
     assert node.own.certificates["ITLRecovery"] == new
-    assert overlap(node) == (old,)
+    assert node.overlap == (old,)
     third, node = renew(state, "ITLRecovery", SEP001122334455=later())
     assert third.step is Step.RETIRE
-    assert overlap(node) == ()
+    assert node.overlap == ()
 
 
 def test_tvs_right_after_the_signer_is_refused_until_phones_came(state: Path, renew: Renew) -> None:
@@ -139,7 +139,7 @@ def test_an_identity_no_list_is_signed_with_changes_at_once(state: Path, renew: 
     for name in ("CAPF", "tomcat", "TVS"):
         chosen, node = renew(state, name)
         assert (chosen.step, chosen.later) == (Step.REPLACE, ())
-        assert overlap(node) == ()
+        assert node.overlap == ()
         assert {some.bridge for some in chosen.holders} == {Bridge.SIGNER}
 
 
