@@ -1,11 +1,13 @@
 """The receipt of an import: each certificate, where it came from, what became of it and why."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from itl.roles import role_name
 from tvs.answers import AnswerPolicy
 from tvs.bundles import BundleFile, Consolidation, Exported, Item
+from tvs.changes import Event
 from tvs.labels import Label
 from tvs.planning import Plan
 from tvs.snapshot import Entry
@@ -110,6 +112,11 @@ def consolidation_json(
         "unreadable": _unreadable(found.problems),
         "missing": list(missing),
     }
+
+
+def event_json(event: Event) -> JsonObject:
+    """One event of a certificate's history."""
+    return asdict(event)
 
 
 def plan_json(

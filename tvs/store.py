@@ -8,13 +8,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeAlias
 
 from tvs.changes import Change, Event, KeptReceipt, Receipt, Undone, apply_change, keep, undo
 from tvs.schema import StoreError, connect, prepare
-from tvs.snapshot import Entry
+from tvs.snapshot import Entry, entry_of
 
 STORE_FILE = "store.sqlite3"
 """The store's name in a node's folder."""
@@ -78,16 +79,36 @@ class TrustStore:
 
     def find(self, sha256: str) -> Entry | None:
         """The certificate with this fingerprint, if it is in any store."""
+        return next((entry for entry in self.ever_held(sha256) if entry.stores), None)
+
+    def ever_held(self, prefix: str) -> list[Entry]:
+        """Certificates whose fingerprint begins so, also those that are in no store any more."""
+        bounds = (prefix, prefix + "~")  # "~" comes after every hex digit
         with self._read() as connection:
-            found = _entries(
+            return _entries(
                 connection.execute(
                     "SELECT certificate, store FROM placement JOIN certificate ON certificate = id"
-                    " WHERE sha256 = ?",
-                    (sha256,),
+                    " WHERE sha256 BETWEEN ? AND ?",
+                    bounds,
                 ),
-                connection.execute(f"{_CERTIFICATES} WHERE sha256 = ?", (sha256,)),
+                connection.execute(f"{_CERTIFICATES} WHERE sha256 BETWEEN ? AND ?", bounds),
+                in_no_store=True,
             )
-        return found[0] if found else None
+
+    def damage(self) -> list[str]:
+        """What is wrong with the file, in words: SQLite's own check, then each certificate's."""
+        with self._read() as connection:
+            rows = connection.execute("PRAGMA integrity_check").fetchall()
+            found = [text for (text,) in rows if text != "ok"]
+            found += [
+                f"certificate {child} of table {table} is not there"
+                for table, child, _, _ in connection.execute("PRAGMA foreign_key_check")
+            ]
+        for entry in self.ever_held(""):
+            same = entry_of(entry.der, type=entry.type, stores=entry.stores, source=entry.source)
+            if same != replace(entry, not_after=same.not_after):
+                found.append(f"{entry.sha256}: the columns are not those of the certificate")
+        return found
 
     def apply(self, changes: Sequence[Change], receipt: Receipt) -> None:
         """Do all of ``changes`` and keep ``receipt``, in one transaction.
@@ -171,10 +192,16 @@ class TrustStore:
                 raise StoreError(f"{self.path}: {error}") from None
 
 
-def _entries(placements: sqlite3.Cursor, certificates: sqlite3.Cursor) -> list[Entry]:
-    """Entries of the rows; equal texts and equal sets of stores are shared, which saves a third."""
+def _entries(
+    placements: sqlite3.Cursor, certificates: sqlite3.Cursor, *, in_no_store: bool = False
+) -> list[Entry]:
+    """Entries of the rows, with those ``in_no_store`` or without.
+
+    Equal texts and equal sets of stores are shared, which saves a third of the memory.
+    """
+    nowhere: frozenset[str] = frozenset()
     sets: dict[frozenset[str], frozenset[str]] = {}
-    texts: dict[str | None, str] = {}
+    texts: dict[str, str] = {}
     stores: dict[int, frozenset[str]] = {}
     for number, name in placements:
         union = stores.get(number, frozenset()) | {name}
@@ -186,8 +213,8 @@ def _entries(placements: sqlite3.Cursor, certificates: sqlite3.Cursor) -> list[E
             subject=texts.setdefault(subject, subject),
             issuer=texts.setdefault(issuer, issuer),
             serial=serial,
-            type=texts.setdefault(type_name, type_name),
-            stores=stores[number],
+            type=type_name and texts.setdefault(type_name, type_name),
+            stores=stores.get(number, nowhere),
             source=texts.setdefault(source, source),
             not_after=datetime.fromtimestamp(not_after, UTC),
         )
@@ -202,5 +229,5 @@ def _entries(placements: sqlite3.Cursor, certificates: sqlite3.Cursor) -> list[E
             source,
             not_after,
         ) in certificates
-        if number in stores
+        if in_no_store or number in stores
     ]
