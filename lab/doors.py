@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import trio
+from OpenSSL import SSL
 
-from conf.identity import TlsIdentity, load_tls_identity, read_identity
-from conf.settings import Settings, TvsSettings
+from conf.settings import Settings
 from lab.events import Reader
 from lab.plane import TrustPlane
 from lab.sockets import TCP_BACKLOG, PortError, listen_tcp
-from tvs.server import serve_tvs
-from tvs.tls import Profile, identity_warnings, server_context
+from tvs.server import Counters, serve_tvs
+from tvs.tls import Profile, identity_warnings
 
 
 @dataclass(frozen=True)
@@ -46,17 +45,6 @@ async def open_doors(settings: Settings, inherited: socket.socket | None = None)
     if tvs.legacy_port:
         doors.append(Door("legacy", await _listen(address, tvs.legacy_port, tvs.workers)))
     return doors
-
-
-def tls_identities(state: Path, settings: TvsSettings) -> list[TlsIdentity]:
-    """What TVS shows in a handshake: the node's identity, an EC one beside it where set.
-
-    Raises :class:`~conf.identity.IdentityError`.
-    """
-    identities = [load_tls_identity(state, "TVS")]
-    if settings.ec_identity:
-        identities.append(read_identity(state / settings.ec_identity))
-    return identities
 
 
 def warn(plane: TrustPlane, doors: Sequence[Door], report: Reader) -> None:
@@ -90,26 +78,21 @@ async def serve_doors(
     worker: int,
     report: Reader,
     stop: trio.Event,
+    counters: Counters | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer at each door's listener of this ``worker``, as the plane's settings say.
 
-    Raises :class:`~conf.ConfError` or :class:`~tvs.TvsError` where an identity cannot serve.
+    ``counters`` counts for all doors together.
     """
     settings = plane.settings.tvs
-    identities = tls_identities(plane.node.state, settings)
     async with trio.open_nursery() as nursery:
         for door in doors:
-            context = server_context(
-                [(identity.chain, identity.private_key) for identity in identities],
-                profile=door.profile,
-                request_client_certificate=settings.request_client_certificate,
-            )
             await nursery.start(
                 partial(
                     serve_tvs,
                     [door.listeners[worker]],
-                    context=context,
+                    context=partial(_context, plane, door.profile),
                     snapshot=lambda: plane.snapshot,
                     policy=lambda: plane.policy,
                     report=report,
@@ -123,9 +106,14 @@ async def serve_doors(
                     max_request_bytes=settings.max_request_bytes,
                     drain_seconds=plane.settings.serve.drain_seconds,
                     stop=stop,
+                    counters=counters,
                 )
             )
         task_status.started()
+
+
+def _context(plane: TrustPlane, profile: Profile) -> SSL.Context:
+    return plane.contexts[profile]
 
 
 async def _listen(address: str, port: int, workers: int) -> tuple[trio.SocketListener, ...]:

@@ -5,15 +5,26 @@ be read or built keeps what was there and says so.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import trio
+from OpenSSL import SSL
 
 from conf import ConfError
-from conf.identity import Node, cluster_folder, identities_folder, load_node, load_signer
-from conf.settings import Settings
+from conf.identity import (
+    Node,
+    TlsIdentity,
+    cluster_folder,
+    identities_folder,
+    load_node,
+    load_signer,
+    load_tls_identity,
+    read_identity,
+)
+from conf.settings import Settings, TvsSettings
 from itl import ItlError
 from lab.events import Reader
 from lab.policy import answer_policy
@@ -24,6 +35,7 @@ from tvs import TvsError
 from tvs.answers import AnswerPolicy
 from tvs.snapshot import Entry, Snapshot, entry_of
 from tvs.store import TrustStore
+from tvs.tls import Profile, server_context
 
 STORE_FILE = "store.sqlite3"
 
@@ -104,7 +116,9 @@ class TrustPlane:
         snapshot = Snapshot(
             chain(self._store.entries(), _own_certificates(node), _ctl_certificates(catalog))
         )
-        return _Standing(node, settings, answer_policy(settings.tvs.answers), catalog, snapshot)
+        policy = answer_policy(settings.tvs.answers)
+        contexts = _contexts(self._state, settings.tvs)
+        return _Standing(node, settings, policy, catalog, snapshot, contexts)
 
     def _take_up(self, fresh: "_Standing") -> None:
         self.node = fresh.node
@@ -112,6 +126,7 @@ class TrustPlane:
         self.policy = fresh.policy
         self.catalog = fresh.catalog
         self.snapshot = fresh.snapshot
+        self.contexts = fresh.contexts
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,32 @@ class _Standing:
     policy: AnswerPolicy
     catalog: Catalog
     snapshot: Snapshot
+    contexts: Mapping[Profile, SSL.Context]
+
+
+def _contexts(state: Path, settings: TvsSettings) -> dict[Profile, SSL.Context]:
+    """What a connection to TVS begins with, by TLS profile, with the identities as they are now."""
+    profiles: tuple[Profile, ...] = ("modern", "legacy")
+    identities = tls_identities(state, settings)
+    return {
+        profile: server_context(
+            [(identity.chain, identity.private_key) for identity in identities],
+            profile=profile,
+            request_client_certificate=settings.request_client_certificate,
+        )
+        for profile in profiles
+    }
+
+
+def tls_identities(state: Path, settings: TvsSettings) -> list[TlsIdentity]:
+    """What TVS shows in a handshake: the node's identity, an EC one beside it where set.
+
+    Raises :class:`~conf.identity.IdentityError`.
+    """
+    identities = [load_tls_identity(state, "TVS")]
+    if settings.ec_identity:
+        identities.append(read_identity(state / settings.ec_identity))
+    return identities
 
 
 def _own_certificates(node: Node) -> Iterator[Entry]:

@@ -28,7 +28,7 @@ _EXHAUSTED_PAUSE_SECONDS = 0.05
 async def serve_tvs(
     listeners: Sequence[trio.SocketListener],
     *,
-    context: SSL.Context,
+    context: SSL.Context | Callable[[], SSL.Context],
     snapshot: Callable[[], Snapshot],
     policy: AnswerPolicy | Callable[[], AnswerPolicy],
     report: Report,
@@ -48,17 +48,18 @@ async def serve_tvs(
 ) -> None:
     """Answer phones on ``listeners``, which are closed in the end, until ``stop`` or cancelled.
 
-    ``context`` is from :func:`tvs.tls.server_context`; ``snapshot`` and ``policy`` are asked for
-    each answer, ``report`` takes each event. ``max_request_bytes`` bounds a request after its
-    header. A connection over a limit is closed at once and reported; the open ones are kept, but
-    of more than ``max_unfinished_handshakes`` the oldest is dropped. After ``stop`` nothing is
-    accepted, idle connections end, the others have ``drain_seconds`` for what they are at.
-    ``reply_policy`` replaces answers, to misbehave on purpose.
+    ``context`` is from :func:`tvs.tls.server_context`, or asked for each connection, so that an
+    identity can change; ``snapshot`` and ``policy`` are asked for each answer, ``report`` takes
+    each event. ``max_request_bytes`` bounds a request after its header. A connection over a limit
+    is closed at once and reported; the open ones are kept, but of more than
+    ``max_unfinished_handshakes`` the oldest is dropped. After ``stop`` nothing is accepted, idle
+    connections end, the others have ``drain_seconds`` for what they are at. ``reply_policy``
+    replaces answers, to misbehave on purpose.
 
     Started once all listeners accept. Faults of one connection are reported and end only it.
     """
     service = Service(
-        context=context,
+        context=context if callable(context) else lambda: context,
         snapshot=snapshot,
         policy=policy if callable(policy) else lambda: policy,
         report=report,

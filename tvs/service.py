@@ -1,5 +1,6 @@
 """What all connections of one TVS share: what it answers from, its deadlines, limits and counts."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
@@ -48,7 +49,10 @@ class Deadlines:
 
 @dataclass
 class Counters:
-    """What happened since the start; only ever counted up, but for ``open``."""
+    """What happened since the start; only ever counted up, but for ``open``.
+
+    ``versions`` counts completed handshakes by TLS version ("TLSv1.2").
+    """
 
     open: int = 0
     accepted: int = 0
@@ -61,6 +65,7 @@ class Counters:
     trusted: int = 0
     not_trusted: int = 0
     unknown_commands: int = 0
+    versions: Counter[str] = field(default_factory=Counter)
 
     def count_answer(self, verdict: str) -> None:
         """Count an answer by its verdict."""
@@ -76,7 +81,7 @@ class Counters:
 class Service:
     """The shared part of a running TVS; ``stopping`` lets a connection end after its answer."""
 
-    context: SSL.Context
+    context: Callable[[], SSL.Context]
     snapshot: Callable[[], Snapshot]
     policy: Callable[[], AnswerPolicy]
     report: Report

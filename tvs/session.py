@@ -135,7 +135,7 @@ class Session:
         service.turns.enter(address)
         try:
             await self._turn()
-            tls = SSL.Connection(service.context, self._socket)
+            tls = SSL.Connection(service.context(), self._socket)
             tls.set_accept_state()
             while True:
                 try:
@@ -151,6 +151,7 @@ class Session:
             service.turns.leave(address)
             service.unfinished.pop(self, None)
         service.counters.handshakes += 1
+        service.counters.versions[tls.get_protocol_version_name()] += 1
         self._tls = tls
         return tls
 
