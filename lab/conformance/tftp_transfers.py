@@ -9,6 +9,7 @@ from lab.conformance.model import (
     Ruling,
     Standing,
     Timeline,
+    Verdict,
     check,
     checks_in,
     demand,
@@ -42,6 +43,8 @@ QUIET_SECONDS = 0.4
 ENDED_SECONDS = 2.5
 MOST_UNPROVEN = 8
 BACKOFF_FACTOR = 1.4
+ENOUGH_GAPS = 3
+PERSISTS_SECONDS = 2.0
 AT_ONCE = 8
 
 
@@ -380,19 +383,41 @@ async def last_block(target: TftpTarget, seen: Timeline) -> str:
 )
 async def backoff(target: TftpTarget, seen: Timeline) -> str:
     """Leave block 2 unacknowledged and measure the gaps between its repetitions."""
+    times = await _repetitions(target, seen)
+    gaps = [later - earlier for earlier, later in pairwise((0.0, *times))]
+    words = ", ".join(f"{gap:.2f}" for gap in gaps)
+    if len(gaps) > 1 and gaps[-1] >= gaps[0] * BACKOFF_FACTOR:
+        return f"gaps of {words} seconds"
+    if len(gaps) < ENOUGH_GAPS:
+        untold(f"too few repetitions in {target.patience_seconds:g} seconds: {words or 'none'}")
+    raise Ruling(Verdict.FAIL, f"gaps of {words} seconds")
+
+
+@check(
+    "tftp.timer.persists",
+    Standing.RECOMMENDED,
+    f"a client that has acknowledged once is not given up within {PERSISTS_SECONDS:g} seconds",
+    "RFC 1123 section 4.2.3.2; phones pause while they write flash memory (assumed)",
+)
+async def persists(target: TftpTarget, seen: Timeline) -> str:
+    """Leave block 2 unacknowledged and look when its last repetition comes."""
+    times = await _repetitions(target, seen)
+    demand(times, f"no repetition in {target.patience_seconds:g} seconds")
+    told = f"{len(times)} repetitions, the last one after {times[-1]:.2f} seconds"
+    demand(times[-1] > PERSISTS_SECONDS, told)
+    return told
+
+
+async def _repetitions(target: TftpTarget, seen: Timeline) -> list[float]:
+    """When block 2, unacknowledged, comes again: seconds after it came first."""
+    times = []
     async with client(target, seen) as opened:
         await _read_until(opened, target, EARLY_BLOCK, acknowledge=False)
-        times = [trio.current_time()]
-        limit = times[0] + target.patience_seconds
-        while (left := limit - trio.current_time()) > 0:
+        begun = trio.current_time()
+        while (left := begun + target.patience_seconds - trio.current_time()) > 0:
             if await opened.receive(left) is not None:
-                times.append(trio.current_time())
-        gaps = [later - earlier for earlier, later in pairwise(times)]
-        words = ", ".join(f"{gap:.2f}" for gap in gaps)
-        if len(gaps) <= 1:
-            untold(f"too few repetitions in {target.patience_seconds:g} seconds: {words or 'none'}")
-        demand(gaps[-1] >= gaps[0] * BACKOFF_FACTOR, f"gaps of {words} seconds")
-        return f"gaps of {words} seconds"
+                times.append(trio.current_time() - begun)
+    return times
 
 
 @check(
