@@ -146,15 +146,27 @@ def signature_holds(data: bytes, header: Header, key: RSAPublicKey) -> bool:
 
     False too where the header has no signature, or a digest other than :data:`DIGESTS`.
     """
-    algorithm = _ALGORITHMS.get(header.digest)
-    if algorithm is None or header.signature_at is None:
-        return False
+    digest = signed_digest(data, header)
+    return digest is not None and digest_holds(digest, header, key)
+
+
+def signed_digest(data: bytes, header: Header) -> bytes | None:
+    """The digest over all octets but the signature element; None where the header has neither."""
+    if header.digest not in _ALGORITHMS or header.signature_at is None:
+        return None
     digest = hashlib.new(header.digest, usedforsecurity=False)
     view = memoryview(data)
     digest.update(view[: header.signature_at])
     digest.update(view[header.signature_at + _ELEMENT_HEAD + len(header.signature) :])
+    return digest.digest()
+
+
+def digest_holds(digest: bytes, header: Header, key: RSAPublicKey) -> bool:
+    """Whether the header's signature is one of this digest, by ``key``."""
+    if len(header.signature) != (key.key_size + 7) // 8:
+        return False
     try:
-        key.verify(header.signature, digest.digest(), PKCS1v15(), Prehashed(algorithm))
+        key.verify(header.signature, digest, PKCS1v15(), Prehashed(_ALGORITHMS[header.digest]))
     except (InvalidSignature, UnsupportedAlgorithm):
         return False
     return True

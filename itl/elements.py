@@ -86,67 +86,60 @@ def _walk(
 
     The length element may stand anywhere; until it was met, the longest length is the bound.
     """
-    length_tag, groups, pads, widths = (
-        grammar.length_tag,
-        grammar.groups,
-        grammar.pads,
-        grammar.widths,
-    )
     elements: list[Element] = []
     seen: dict[int, int] = {}
     position, bound, declared = start, min(len(data), start + _MAX_LENGTH), False
     while position < bound:
         tag = data[position]
-        if tag in pads:
+        if tag in grammar.pads:
             elements.append(Element(tag, b"", position))
             position += 1
             continue
         value_at = position + _HEAD
-        if value_at > bound:
-            raise FormatError(_label(grammar, place, tag), position, "cut off before its length")
-        if tag in groups:
-            following = value_at
-            value = data[position + 1 : value_at]
+        if tag in grammar.groups:
+            following, value = value_at, data[position + 1 : value_at]
         else:
-            length = data[position + 1] << 8 | data[position + 2]
-            following = value_at + length
-            if following > bound:
-                what = f"the {place.split(maxsplit=1)[0]}'s" if declared else "the file's"
-                reason = f"length {length} runs past {what} end at byte {bound}"
-                raise FormatError(_label(grammar, place, tag), position, reason)
+            following = value_at + int.from_bytes(data[position + 1 : value_at])
             value = data[value_at:following]
-            if tag in widths and length != widths[tag]:
-                reason = f"length {length} where {widths[tag]} is the only one known"
-                raise FormatError(_label(grammar, place, tag), position, reason)
+        if following > bound:
+            raise _overrun(data, position, bound, _label(grammar, place, tag))
+        if grammar.widths.get(tag, len(value)) != len(value):
+            reason = f"length {len(value)} where {grammar.widths[tag]} is the only one known"
+            raise FormatError(_label(grammar, place, tag), position, reason)
         if tag in seen and tag in grammar.names:
             reason = f"a second one; the first is at byte {seen[tag]}"
             raise FormatError(_label(grammar, place, tag), position, reason)
         seen[tag] = position
         elements.append(Element(tag, value, position))
-        if tag == length_tag:
-            label = _label(grammar, place, tag)
-            bound = _declared_end(data, start, position, following, label)
+        if tag == grammar.length_tag:
             declared = True
+            bound = _declared_end(data, start, elements[-1], _label(grammar, place, tag))
         position = following
     if not declared:
-        label = _label(grammar, place, length_tag)
+        label = _label(grammar, place, grammar.length_tag)
         raise FormatError(label, start, "missing: the file ends before it, or it comes too late")
     return tuple(elements), position
 
 
-def _declared_end(data: bytes, start: int, position: int, following: int, label: str) -> int:
-    """Where the header or record ends by its length element, which stands at ``position``."""
-    length = int.from_bytes(data[following - 2 : following])
-    end = start + length
-    if end > len(data):
-        raise FormatError(
-            label, position, f"{length} octets from byte {start} run past the file's end"
-        )
-    if end < following:
-        raise FormatError(
-            label, position, f"{length} octets do not even hold the elements before it"
-        )
-    return end
+def _overrun(data: bytes, position: int, bound: int, label: str) -> FormatError:
+    """An element that does not end before byte ``bound``: of its header or record, or the file."""
+    end = "the file's end" if bound == len(data) else f"the end of its place, byte {bound}"
+    head = data[position + 1 : min(position + _HEAD, bound)]
+    if len(head) < _HEAD - 1:
+        return FormatError(label, position, f"cut off in its length by {end}")
+    return FormatError(label, position, f"length {int.from_bytes(head)} runs past {end}")
+
+
+def _declared_end(data: bytes, start: int, element: Element, label: str) -> int:
+    """Where the header or record that begins at ``start`` ends by its length element."""
+    length = int.from_bytes(element.value)
+    if start + length > len(data):
+        reason = f"{length} octets from byte {start} run past the file's end"
+        raise FormatError(label, element.offset, reason)
+    if start + length < element.offset + _HEAD + len(element.value):
+        reason = f"{length} octets do not even hold the elements before it"
+        raise FormatError(label, element.offset, reason)
+    return start + length
 
 
 def _encode(elements: Iterable[Element], grammar: _Grammar) -> bytes:

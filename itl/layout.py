@@ -7,7 +7,7 @@ others. A padding octet (tag 13) in a header has neither length nor value. Text 
 that the length counts.
 
 construct declares what has a fixed shape: the values of the header's elements, the header's signer
-part as it is written, the encryption group and the 88xx container's head. The elements themselves
+part as it is written and the encryption group. The elements themselves
 are walked by :mod:`itl.elements`: a list of 400 records holds 4000 of them, and one element through
 construct costs as much as a whole record through ``struct``.
 
@@ -24,19 +24,15 @@ from construct import (
     Bytes,
     Const,
     Construct,
-    ConstructError,
     FocusedSeq,
     GreedyBytes,
     Int16ub,
     Int32ub,
-    Int32ul,
     NullTerminated,
     Prefixed,
     Struct,
     Terminated,
 )
-
-from itl.errors import FormatError
 
 PAD = 13
 HEADER_ALIGNMENT = 4
@@ -246,15 +242,6 @@ _ENCRYPTION = _element(
     ),
 )
 
-CONTAINER_MAGIC = bytes.fromhex("cd3412ab")
-_CONTAINER = Struct(
-    "magic" / Const(CONTAINER_MAGIC),
-    "header_length" / Int32ul,
-    "unknown" / Bytes(12),
-    "digest" / Bytes(32),
-    "name_length" / Int32ul,
-)
-
 
 @lru_cache(maxsize=256)
 def opening(version: tuple[int, int], header_length: int) -> bytes:
@@ -310,22 +297,3 @@ def encryption_part(
             }
         )
     )
-
-
-def container_name(data: bytes) -> str:
-    """The file name in the head of a 78xx/88xx firmware container.
-
-    The head, read off sip88xx.12-0-7MPP0201-66.loads: magic, header length, 12 unknown octets, a
-    SHA-256-sized field, the length of the name with its final NUL, the name; all little endian.
-    Raises :class:`~itl.errors.FormatError`.
-    """
-    try:
-        head = _CONTAINER.parse(data)
-    except ConstructError as error:
-        raise FormatError("88xx container head", 0, str(error).splitlines()[-1]) from None
-    name = data[_CONTAINER.sizeof() :][: head.name_length]
-    if len(name) != head.name_length:
-        raise FormatError(
-            "88xx container name", _CONTAINER.sizeof(), "runs past the end of the file"
-        )
-    return name.rstrip(b"\0").decode("latin-1")

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from conf.signer import Signer
+from itl.container import CONTAINER_MAGIC
 from itl.document import Header, check_signed, parse_header, sign_document
 from itl.errors import BuildError, FormatError
-from itl.layout import CONTAINER_MAGIC, HeaderTag
+from itl.layout import HeaderTag
 from itl.trustlist import parse_trust_list
 
 _FIRST_OCTETS = (b"\x01\x00\x02", b"\x02\x00\x02")  # version or header length, two octets each

@@ -27,14 +27,15 @@ from itl.certificates import (
     load_rsa_key,
     verification_key,
 )
-from itl.document import DIGESTS, Header, signature_holds
+from itl.container import container_name
+from itl.document import DIGESTS, Header, digest_holds, signed_digest
 from itl.errors import FormatError
 from itl.findings import Finding, date_findings, header_findings, list_findings
-from itl.layout import container_name
 from itl.roles import Role, role_name
 from itl.signedfile import Kind, SignedFile, parse_signed_file, recognise
 from itl.trustlist import TrustList, parse_trust_list
 
+_MAX_CANDIDATES = 32  # keys tried: a list made of look-alikes of its signer must not take minutes
 _RSA_PKCS1 = 0  # SIGNATUREALGORTITHM (10) of every real file
 
 
@@ -168,7 +169,8 @@ def _decide(
     if refusal is not None:
         found.append(refusal)
         return Verdict.INVALID, None
-    for candidate in candidates:
+    digest = signed_digest(document.raw, header) or b""
+    for candidate in candidates[:_MAX_CANDIDATES]:
         try:
             key = candidate.key()
         except CertificateError as error:
@@ -176,7 +178,7 @@ def _decide(
             continue
         if not isinstance(key, RSAPublicKey):
             found.append(Finding("signer-key", "the signer has an EC key; lists are signed by RSA"))
-        elif signature_holds(document.raw, header, key):
+        elif digest_holds(digest, header, key):
             return Verdict.VALID, candidate
     named = [candidate for candidate in candidates if candidate.exact or forced]
     if not named:

@@ -28,6 +28,7 @@ ITL_FILENAME = "ITLFile.tlv"
 CTL_FILENAME = "CTLFile.tlv"
 _MAX_LENGTH = 0xFFFF
 _IPV4_OCTETS = 4
+_MAX_RECORDS = 10_000  # the least record, 10 octets, takes a hundred times that in memory
 _RECORD_HEAD = 5  # element RECORDLENGTH
 
 
@@ -113,6 +114,9 @@ def parse_trust_list(data: bytes) -> TrustList:
         )
     while position < end:
         number = len(records) + 1
+        if number > _MAX_RECORDS:
+            reason = f"more than {_MAX_RECORDS} records; phones load 39 certificates"
+            raise FormatError(f"record {number}", position, reason)
         elements, following = record_elements(data, position, number)
         records.append(_record(elements, position, following - position, number))
         position = following
