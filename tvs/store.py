@@ -58,11 +58,12 @@ class TrustStore:
         with self._lock:
             identity = self._identity()
             if identity != self._watched:
-                # The file was replaced by a rename. Our open connection keeps the old one's inode
-                # in use, so that a new file cannot look like it.
-                fresh = connect(self.path)
+                # The file was replaced by a rename. Until now our open connection kept the old one's
+                # inode in use, so that the new file cannot look like it. It is closed first: the
+                # last one out lets the next one in make the shared index of the log anew.
                 self._watch.close()
-                self._watch, self._watched = fresh, identity
+                self._watch = connect(self.path)
+                self._watched = identity
             try:
                 (version,) = self._watch.execute("PRAGMA data_version").fetchone()
             except sqlite3.Error as error:
@@ -188,6 +189,8 @@ class TrustStore:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
+                # Leaves the log empty: the file alone is the store, to be copied or replaced.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
 
