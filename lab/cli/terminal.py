@@ -35,8 +35,13 @@ def clean(text: str) -> str:
 
 
 def emit(value: object) -> None:
-    """Print one JSON value on one line of standard output."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    """Print one JSON value on one line of standard output.
+
+    JSON leaves DEL, C1 and direction characters as they are; a terminal would act on them.
+    """
+    text = msgspec.json.encode(value).decode()
+    escaped = _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    sys.stdout.write(f"{escaped}\n")
     sys.stdout.flush()
 
 
