@@ -3,6 +3,7 @@
 What a file is, its octets tell, never its name: a ``.loads`` from Cisco is signed already.
 """
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -13,7 +14,7 @@ from itl.errors import BuildError, FormatError
 from itl.layout import HeaderTag
 from itl.trustlist import parse_trust_list
 
-_FIRST_OCTETS = (b"\x01\x00\x02", b"\x02\x00\x02")  # version or header length, two octets each
+_OPENING = re.compile(rb"\x01\x00\x02..\x02\x00\x02", re.DOTALL)  # version, header length
 SIGNED_SUFFIX = ".sgn"
 FILE_VERSION = (1, 0)  # of a ``.sgn``, as usecallmanagernz/certutils writes it
 
@@ -43,12 +44,18 @@ def recognise(data: bytes) -> Kind:
     """What kind of file these octets are; never raises."""
     if data.startswith(CONTAINER_MAGIC):
         return Kind.FIRMWARE_88XX
-    if not data.startswith(_FIRST_OCTETS):
-        return Kind.UNKNOWN if data else Kind.EMPTY
     try:
         header = parse_header(data)
     except FormatError:
-        return Kind.DAMAGED
+        if _OPENING.match(data):
+            return Kind.DAMAGED
+        return Kind.UNKNOWN if data else Kind.EMPTY
+    return _kind_behind(header, data)
+
+
+def _kind_behind(header: Header, data: bytes) -> Kind:
+    if header.value(HeaderTag.VERSION) is None:
+        return Kind.UNKNOWN
     if header.filename.lower().endswith(".tlv") or _has_records(data):
         return Kind.TRUST_LIST
     if header.value(HeaderTag.ENCRYPTION_INFO) is not None:

@@ -107,7 +107,7 @@ def verify_data(
     ``lists_only``: anything that is no trust list is malformed.
     """
     kind = recognise(data)
-    if kind in _NO_HEADER:
+    if kind in _NO_HEADER and not data.startswith(_FIRST_OCTETS):
         return Verification(Verdict.MALFORMED, None, (_no_header(data, kind),))
     try:
         if kind is Kind.TRUST_LIST or lists_only:
@@ -115,7 +115,7 @@ def verify_data(
         else:
             document = parse_signed_file(data)
     except FormatError as error:
-        what = "" if kind in {Kind.TRUST_LIST, Kind.DAMAGED} else f"not a list but a {kind.value}: "
+        what = f"no list but a file of the kind {kind.value}: " if kind in _OTHER_FILES else ""
         return Verification(Verdict.MALFORMED, None, (Finding("malformed", f"{what}{error}"),))
     return verify(document, certificates, signer=signer, now=now)
 
@@ -260,6 +260,8 @@ def _name(signer: SignerInfo) -> str:
     return f"{signer.subject or 'a signer without name'}, serial number {signer.serial.hex() or 0}"
 
 
+_FIRST_OCTETS = (b"\x01\x00", b"\x02\x00")  # of a header: the parser says where it breaks off
+_OTHER_FILES = frozenset({Kind.SIGNED_FILE, Kind.ENCRYPTED_FILE})
 _NO_HEADER = frozenset({Kind.EMPTY, Kind.UNKNOWN, Kind.FIRMWARE_88XX})
 
 

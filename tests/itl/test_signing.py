@@ -286,7 +286,7 @@ def test_a_signed_file_is_no_list(forge):
     data = sign_file(b"<device/>", name="x.cnf.xml.sgn", signer=forge.signer(), timestamp=1)
     verification = verify_data(data, lists_only=True)
     assert verification.verdict is Verdict.MALFORMED
-    assert "not a list but a signed file" in verification.findings[0].text
+    assert "no list but a file of the kind signed file" in verification.findings[0].text
 
 
 def test_records_follow_each_other_without_gap(forge):
