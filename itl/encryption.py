@@ -7,7 +7,7 @@ their format is unknown.
 """
 
 import hashlib
-import os
+import secrets
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
@@ -68,7 +68,7 @@ def encrypt_file(
             " is not known; use the phone's RSA certificate"
         )
     code = digest_code(digest)
-    key, iv = os.urandom(_BLOCK), os.urandom(_BLOCK)
+    key, iv = secrets.token_bytes(_BLOCK), secrets.token_bytes(_BLOCK)
     padding = _BLOCK - len(plain) % _BLOCK
     encryptor = Cipher(AES128(key), CBC(iv)).encryptor()
     payload = encryptor.update(plain + _PAD * padding) + encryptor.finalize()
