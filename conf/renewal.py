@@ -35,6 +35,7 @@ from conf.identity import (
 )
 
 HISTORY_FILE = "history.json"
+_BEGINNING = datetime.fromtimestamp(0, UTC)
 
 
 class RenewalError(ConfError):
@@ -63,6 +64,11 @@ class Anchors(msgspec.Struct, frozen=True):
     signer: str
     sasts: frozenset[str]
     tvs: frozenset[str]
+
+    @property
+    def begin(self) -> str:
+        """``since`` in words."""
+        return f"{self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since > _BEGINNING else "the beginning"
 
     def follows(self, other: "Anchors") -> "Bridge":
         """How a phone that holds these anchors comes to the list with ``other``."""
@@ -109,7 +115,7 @@ class Plan:
             who = ", ".join(some.phones) or "any phone that has not come back since"
             raise RenewalError(
                 f"{self.name}: to {self.step} it now would lose phones that hold the list served "
-                f"since {some.anchors.since:%Y-%m-%d %H:%M:%S} UTC ({who}): let them fetch the "
+                f"since {some.anchors.begin} ({who}): let them fetch the "
                 f"present list first, or --force"
             )
 
@@ -155,7 +161,7 @@ def served(node: Node) -> tuple[Anchors, ...]:
     if past and (past[-1].signer, past[-1].sasts, past[-1].tvs) == (now.signer, now.sasts, now.tvs):
         return past
     if not past:
-        now = msgspec.structs.replace(now, since=datetime.fromtimestamp(0, UTC))
+        now = msgspec.structs.replace(now, since=_BEGINNING)
     return (*past, now)
 
 

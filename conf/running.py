@@ -23,6 +23,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     tftp: tuple[str, int]
     http: tuple[str, int] | None = None
     https: tuple[str, int] | None = None
+    metrics: tuple[str, int] | None = None
 
 
 @contextmanager

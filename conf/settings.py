@@ -71,6 +71,14 @@ class LogSettings(Section, frozen=True):
     lines_per_second: Count
 
 
+class MetricsSettings(Section, frozen=True):
+    """The endpoint for Prometheus."""
+
+    enabled: bool
+    address: str
+    port: Port
+
+
 class ListSettings(Section, frozen=True):
     """How ITL and CTL are built."""
 
@@ -140,6 +148,7 @@ class Settings(Section, frozen=True):
     serve: ServeSettings
     events: EventSettings
     log: LogSettings
+    metrics: MetricsSettings
     lists: ListSettings
     phones: PhoneSettings
     tvs: TvsSettings

@@ -3,11 +3,13 @@
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import trio
 
@@ -18,12 +20,16 @@ from conf.settings import Settings, load_settings
 from lab import systemd
 from lab.doors import Door, open_doors, serve_doors, warn
 from lab.events import EVENTS_FILE, EventLog, Reader
+from lab.health import tell_manager
 from lab.log import log_reader
 from lab.memory import settle
+from lab.metrics import Gauges, Metrics
+from lab.metrics_endpoint import serve_metrics
 from lab.plane import TrustPlane
-from lab.sockets import address_of, bind_udp
+from lab.sockets import address_of, bind_udp, listen_tcp
 from lab.workers import Worker
 from tftp.server import serve_tftp
+from tvs.server import Counters
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Running:
 
 
 Ready = Callable[[Running], None]
+Start: TypeAlias = Callable[..., Awaitable[object]]
 
 
 async def run_daemon(
@@ -50,25 +57,26 @@ async def run_daemon(
     :class:`~lab.sockets.PortError` before that.
     """
     settings = load_settings(state, overrides)
-    with claim(state), _event_log(state, settings) as report:
-        plane = TrustPlane(load_node(state), settings, report=report)
+    metrics = Metrics()
+    with claim(state), _event_log(state, settings, metrics.read) as log:
+        plane = TrustPlane(load_node(state), settings, report=log.report)
         try:
-            await _Daemon(state, overrides, plane, report, ready).run()
+            await _Daemon(state, overrides, plane, log, metrics, ready).run()
         finally:
             plane.close()
 
 
 @contextmanager
-def _event_log(state: Path, settings: Settings) -> Iterator[Reader]:
+def _event_log(state: Path, settings: Settings, *readers: Reader) -> Iterator[EventLog]:
     shown = settings.log
     log = EventLog(
         state / EVENTS_FILE,
         max_bytes=settings.events.max_bytes,
         kept_files=settings.events.kept_files,
-        readers=[log_reader(shown.style, shown.level, shown.lines_per_second)],
+        readers=[log_reader(shown.style, shown.level, shown.lines_per_second), *readers],
     )
     try:
-        yield log.report
+        yield log
     finally:
         log.close()
 
@@ -78,23 +86,38 @@ class _Daemon:
     state: Path
     overrides: dict[str, object]
     plane: TrustPlane
-    report: Reader
+    log: EventLog
+    metrics: Metrics
     ready: Ready
+    counters: Counters = field(default_factory=Counters)
     _workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def report(self) -> Reader:
+        return self.log.report
 
     async def run(self) -> None:
         settings = self.plane.settings
-        doors, datagrams = await self._open()
+        doors, datagrams, scrapes = await self._open()
         record = RunRecord(
             pid=os.getpid(),
             tvs=address_of(doors[0].listeners[0].socket.getsockname()),
             tftp=address_of(datagrams.getsockname()),
+            metrics=address_of(scrapes.getsockname()) if scrapes else None,
         )
         await self._announce(record)
         warn(self.plane, doors, self.report)
         stop = trio.Event()
         serve_all = (
-            partial(serve_doors, doors, self.plane, worker=0, report=self.report, stop=stop),
+            partial(
+                serve_doors,
+                doors,
+                self.plane,
+                worker=0,
+                report=self.report,
+                stop=stop,
+                counters=self.counters,
+            ),
             *(
                 partial(worker.run, stop=stop, drain_seconds=settings.serve.drain_seconds)
                 for worker in self._workers_beside(doors)
@@ -107,6 +130,7 @@ class _Daemon:
                 stop=stop,
                 drain_seconds=settings.serve.drain_seconds,
             ),
+            *self._endpoints(scrapes, stop),
         )
         receiver = trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         with receiver as signals:
@@ -115,10 +139,11 @@ class _Daemon:
                     await nursery.start(serve)
                 async with trio.open_nursery() as background:
                     background.start_soon(self._watch)
+                    background.start_soon(self._tell_manager, record)
                     write_record(self.state, record)
                     settle()
                     self.ready(Running(self.plane, record))
-                    systemd.notify("READY=1", f"STATUS={len(self.plane.snapshot)} certificates")
+                    systemd.notify("READY=1", f"STATUS={self._status()}")
                     await self._until_stopped(signals)
                     background.cancel_scope.cancel()
                 systemd.notify("STOPPING=1")
@@ -132,15 +157,42 @@ class _Daemon:
         ]
         return self._workers
 
-    async def _open(self) -> tuple[list[Door], socket.socket]:
-        """The sockets of both services: systemd's where it passed them, else our own."""
+    async def _open(self) -> tuple[list[Door], socket.socket, socket.socket | None]:
+        """The sockets of TVS, TFTP and metrics: systemd's where it passed them, else our own."""
         settings = self.plane.settings
         passed = systemd.inherited_sockets()
         doors = await open_doors(settings, passed.get("tvs"))
         datagrams = passed.get("tftp") or bind_udp(
             "TFTP", settings.serve.address, settings.tftp.port
         )
-        return doors, datagrams
+        scrapes = passed.get("metrics")
+        if scrapes is None and settings.metrics.enabled:
+            (listener,) = await listen_tcp(
+                "metrics", settings.metrics.address, settings.metrics.port
+            )
+            scrapes = socket.socket(fileno=listener.socket.detach())
+        return doors, datagrams, scrapes
+
+    def _endpoints(self, scrapes: socket.socket | None, stop: trio.Event) -> Iterator[Start]:
+        if scrapes is not None:
+            self.metrics.registry.register(Gauges(self.plane, self.counters, lambda: self.log.lost))
+            yield partial(serve_metrics, scrapes, text=self.metrics.text, stop=stop)
+
+    def _status(self) -> str:
+        problem = self.plane.problem
+        standing = (
+            f"{len(self.plane.snapshot)} certificates, {len(self.plane.catalog.lists())} lists"
+        )
+        return f"{standing}; {self.metrics.status()}" + (f"; kept: {problem}" if problem else "")
+
+    async def _tell_manager(self, record: RunRecord) -> None:
+        await tell_manager(
+            lambda: self.plane.node,
+            record.tvs,
+            status=self._status,
+            report=self.report,
+            watchdog_seconds=systemd.watchdog_seconds(),
+        )
 
     async def _announce(self, record: RunRecord) -> None:
         """Tell every node of the cluster where our TVS listens: phones' configurations name it."""
@@ -172,9 +224,12 @@ class _Daemon:
                     }
                 )
                 return
+            monotonic = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            systemd.notify("RELOADING=1", f"MONOTONIC_USEC={monotonic}")
             await self._reload()
             for worker in self._workers:
                 await worker.reload()
+            systemd.notify("READY=1", f"STATUS={self._status()}")
 
     async def _reload(self) -> None:
         try:

@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
+import msgspec
 import structlog
 
 from lab.cli.terminal import clean
 from lab.events import Event, Reader
+from lab.health import DEVICE as HEALTH_DEVICE
 
 Level: TypeAlias = Literal["debug", "info", "warning"]
 
@@ -29,7 +31,7 @@ _TROUBLE = frozenset({"failed", "kept", "stale", "refused", "malformed", "warnin
 
 def level_of(event: Event) -> Level:
     """How loud an event is."""
-    if event.get("expected"):
+    if event.get("expected") or event.get("device") == HEALTH_DEVICE:
         return "debug"
     return "warning" if event.get("outcome") in _TROUBLE else "info"
 
@@ -145,4 +147,6 @@ def _has_room(stream: TextIO) -> bool:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Mapping | list | tuple):
+        value = msgspec.json.encode(value).decode()
     return clean(value).replace("\n", " ") if isinstance(value, str) else value

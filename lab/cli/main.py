@@ -20,7 +20,9 @@ EXIT_INTERRUPTED = 130
 GROUPS = {
     "init": "lab.cli.node:init",
     "serve": "lab.cli.node:serve",
+    "status": "lab.cli.status:status",
     "config": "lab.cli.config:app",
+    "identity": "lab.cli.identity:app",
     "itl": "lab.cli.itl:itl_app",
     "ctl": "lab.cli.itl:ctl_app",
     "sgn": "lab.cli.itl:sgn_app",

@@ -11,6 +11,7 @@ from conf.identity import Node
 from itl.certificates import describe
 from lab.cli import terminal
 from lab.daemon import Running
+from lab.endpoint import written
 
 
 def program() -> str:
@@ -46,8 +47,8 @@ def show_running(running: Running) -> None:
     plane, record = running.plane, running.record
     show_node(plane.node)
     table = Table("service", "listens on", "answers from", box=None, pad_edge=False)
-    table.add_row("TVS", f"tcp {_at(record.tvs)}", f"{len(plane.snapshot)} certificates")
-    table.add_row("TFTP", f"udp {_at(record.tftp)}", str(plane.node.state / "tftp"))
+    table.add_row("TVS", f"tcp {written(record.tvs)}", f"{len(plane.snapshot)} certificates")
+    table.add_row("TFTP", f"udp {written(record.tftp)}", str(plane.node.state / "tftp"))
     for name, octets in plane.catalog.lists().items():
         table.add_row("", name, f"{len(octets)} octets, signature verified")
     terminal.console.print()
@@ -57,15 +58,10 @@ def show_running(running: Running) -> None:
     mac = next(iter(plane.settings.phones.macs), "001122334455")
     terminal.console.print("\nto try next, in another terminal:")
     name = program()
-    fetch = f"curl -so {state}/ITLFile.tlv tftp://{_at(record.tftp)}/ITLFile.tlv"
+    fetch = f"curl -so {state}/ITLFile.tlv tftp://{written(record.tftp)}/ITLFile.tlv"
     for line in (
-        f"{name} phone boot --tftp {_at(record.tftp)} --phone-dir {state}/phone --mac {mac}",
-        f"{name} tvs verify {_at(record.tvs)} {own}",
+        f"{name} phone boot --tftp {written(record.tftp)} --phone-dir {state}/phone --mac {mac}",
+        f"{name} tvs verify {written(record.tvs)} {own}",
         f"{fetch} && {name} itl show {state}/ITLFile.tlv",
     ):
         terminal.console.print(f"  {line}", soft_wrap=True)
-
-
-def _at(place: tuple[str, int]) -> str:
-    host, port = place
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

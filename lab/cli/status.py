@@ -1,0 +1,58 @@
+"""`trustlab status` tells whether the daemon of this node is well."""
+
+from typing import Annotated
+
+import trio
+from cyclopts import Parameter
+
+from conf import ConfError
+from conf.identity import load_node
+from conf.running import is_running, read_record
+from lab.cli import terminal
+from lab.endpoint import written
+from lab.health import examine
+
+EXIT_WELL = 0
+EXIT_UNWELL = 1  # the two codes a container's HEALTHCHECK knows
+
+
+def status(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Ask the running daemon what a phone would ask, and say whether it is well.
+
+    Exit code 0: it is. 1: it is not, or does not run.
+
+    Parameters
+    ----------
+    json:
+        Print one JSON object.
+    """
+    state = terminal.state_dir()
+    record = read_record(state)
+    if record is None or not is_running(state):
+        return _unwell(f"no daemon runs on {state}", json=json)
+    try:
+        node = load_node(state)
+    except ConfError as error:
+        return _unwell(str(error), json=json)
+    findings = trio.run(examine, node, record)
+    well = all(finding.ok for finding in findings)
+    if json:
+        terminal.emit({"well": well, "pid": record.pid, "findings": findings})
+    else:
+        for finding in findings:
+            word = "ok" if finding.ok else "NOT OK"
+            terminal.console.print(
+                f"{finding.service:5} {written(finding.place):22} {word:7} "
+                f"{terminal.clean(finding.found)} ({finding.milliseconds:g} ms)",
+                soft_wrap=True,
+            )
+        terminal.console.print(f"pid {record.pid}: {'well' if well else 'unwell'}")
+    return EXIT_WELL if well else EXIT_UNWELL
+
+
+def _unwell(why: str, *, json: bool) -> int:
+    if json:
+        terminal.emit({"well": False, "pid": None, "findings": [], "why": why})
+    else:
+        terminal.say(f"trustlab: {why}")
+    return EXIT_UNWELL

@@ -1,0 +1,51 @@
+"""Which phone came for the trust list when: read back from the event log."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from lab.events import EVENTS_FILE
+
+_LIST = re.compile(r"ITL(?:File|SEP[0-9A-Fa-f]{12})\.tlv")
+_SIGNED = re.compile(r"SEP[0-9A-Fa-f]{12}\.cnf\.xml\.sgn")
+
+
+class _Fetch(msgspec.Struct):
+    time: datetime
+    outcome: str = ""
+    device: str | None = None
+    file: str | None = None
+
+
+def lists_taken(state: Path) -> dict[str, datetime]:
+    """When each phone last fetched a trust list and went on to its signed configuration.
+
+    By name ("SEP001122334455"). A phone that refuses a list does not go on (assumed), so a list
+    that was only fetched does not count. As far back as ``DIR/events.jsonl`` and its older files.
+    """
+    fetched: dict[str, datetime] = {}
+    taken: dict[str, datetime] = {}
+    for event in _events(state):
+        if event.device is None or event.file is None or event.outcome != "done":
+            continue
+        if _LIST.fullmatch(event.file):
+            fetched[event.device] = event.time
+        elif event.device in fetched and _SIGNED.fullmatch(event.file):
+            taken[event.device] = fetched[event.device]
+    return taken
+
+
+def _events(state: Path) -> Iterator[_Fetch]:
+    """The events kept, the oldest first; lines that a crash left unfinished are passed over."""
+    files = state.glob(f"{EVENTS_FILE}*")
+    for path in sorted(files, key=lambda path: path.stat().st_mtime):
+        with path.open("rb") as lines:
+            for line in lines:
+                if b'"file"' in line:
+                    try:
+                        yield msgspec.json.decode(line, type=_Fetch)
+                    except msgspec.MsgspecError:
+                        continue
