@@ -12,7 +12,7 @@ from trio.lowlevel import checkpoint, wait_readable
 
 from tvs.answers import AnswerPolicy
 from tvs.limits import ConnectionLimits
-from tvs.service import Counters, Deadlines, Reply, ReplyPolicy, Report, Service
+from tvs.service import ContextPolicy, Counters, Deadlines, Reply, ReplyPolicy, Report, Service
 from tvs.session import Session
 from tvs.snapshot import Snapshot
 
@@ -42,6 +42,7 @@ async def serve_tvs(
     max_request_bytes: int = 65_535,
     drain_seconds: float = 2,
     reply_policy: ReplyPolicy | None = None,
+    context_policy: ContextPolicy | None = None,
     counters: Counters | None = None,
     stop: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -54,7 +55,8 @@ async def serve_tvs(
     is closed at once and reported; the open ones are kept, but of more than
     ``max_unfinished_handshakes`` the oldest is dropped. After ``stop`` nothing is accepted, idle
     connections end, the others have ``drain_seconds`` for what they are at. ``reply_policy``
-    replaces answers, to misbehave on purpose.
+    replaces answers and ``context_policy`` the context by the client's address (None for the true
+    one), to misbehave on purpose.
 
     Started once all listeners accept. Faults of one connection are reported and end only it.
     """
@@ -71,6 +73,7 @@ async def serve_tvs(
         max_request_bytes=max_request_bytes,
         max_unfinished=max_unfinished_handshakes,
         reply_policy=reply_policy,
+        context_policy=context_policy,
     )
     stop = trio.Event() if stop is None else stop
     try:

@@ -29,6 +29,7 @@ class Reply:
 
 
 ReplyPolicy: TypeAlias = Callable[[Request, bytes], Reply]
+ContextPolicy: TypeAlias = Callable[[str], SSL.Context | None]
 Report: TypeAlias = Callable[[Mapping[str, object]], None]
 
 
@@ -91,6 +92,7 @@ class Service:
     max_request_bytes: int
     max_unfinished: int
     reply_policy: ReplyPolicy | None = None
+    context_policy: ContextPolicy | None = None
     stopping: bool = False
     turns: HandshakeTurns = field(default_factory=HandshakeTurns)
     problems: Throttle = field(
@@ -99,6 +101,11 @@ class Service:
     refusals: Throttle = field(default_factory=lambda: Throttle(1, trio.current_time))
     sessions: set["Session"] = field(default_factory=set)
     unfinished: dict["Session", None] = field(default_factory=dict)
+
+    def context_for(self, address: str) -> SSL.Context:
+        """What a connection from ``address`` begins with."""
+        other = self.context_policy(address) if self.context_policy else None
+        return self.context() if other is None else other
 
     def report_problem(
         self, *, device: str | None, peer: str, outcome: str, reason: str, milliseconds: float

@@ -135,7 +135,7 @@ class Session:
         service.turns.enter(address)
         try:
             await self._turn()
-            tls = SSL.Connection(service.context(), self._socket)
+            tls = SSL.Connection(service.context_for(address), self._socket)
             tls.set_accept_state()
             while True:
                 try:
