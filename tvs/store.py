@@ -58,9 +58,9 @@ class TrustStore:
         with self._lock:
             identity = self._identity()
             if identity != self._watched:
-                # The file was replaced by a rename. Until now our open connection kept the old one's
-                # inode in use, so that the new file cannot look like it. It is closed first: the
-                # last one out lets the next one in make the shared index of the log anew.
+                # The file was replaced by a rename. Until now our connection kept the old one's
+                # inode in use, so that the new file cannot look like it. It is closed first: when
+                # the last one is out, the next one makes the log's shared index anew.
                 self._watch.close()
                 self._watch = connect(self.path)
                 self._watched = identity

@@ -15,7 +15,7 @@ from itl.roles import TRUST_STORES
 from lab.cli import terminal
 from lab.cli.carrier import Carrier
 from lab.cli.confirmation import confirm_signers
-from lab.cli.receipts import show_consolidation, show_files, show_receipt, show_receipts, warn
+from lab.cli.receipts import note, show_consolidation, show_files, show_receipt, show_receipts, warn
 from tvs.answers import AnswerPolicy
 from tvs.bulk import IMPORTED, REFUSED, carry_out, draft, export, own_of, write_consolidated
 from tvs.bundles import BundleError, BundleFile, Encryption, consolidate, with_type
@@ -73,7 +73,7 @@ def export_command(
         )
         files = [] if json else carrier.read(exchange)
     for name in done.rivals:
-        terminal.say(f"{name} also claims to be of this cluster: an older export, or a stranger's?")
+        note(f"{name} also claims to be of this cluster: an older export, or a stranger's?")
     if json:
         terminal.emit(export_json(where, done))
         return 0
@@ -143,7 +143,7 @@ def consolidate_command(
         show_consolidation(found)
     warn(absent, files)
     for item in found.untyped:
-        terminal.say(f"REFUSED: {item.file}: {item.certificate.subject}: of what --type is it?")
+        note(f"REFUSED: {item.file}: {item.certificate.subject}: of what --type is it?")
     if found.refused:
         terminal.say("nothing was written")
         return EXIT_UNKNOWN if found.problems else EXIT_USAGE

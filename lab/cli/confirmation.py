@@ -7,6 +7,7 @@ from pathlib import Path
 
 from conf import ConfError
 from lab.cli import terminal
+from lab.cli.receipts import note
 from tvs import TvsError
 from tvs.changes import Change
 
@@ -31,10 +32,8 @@ def confirm_signers(signers: Sequence[Change], *, yes: bool, expected: Path | No
     terminal.say("Phones will trust these as signers of lists and configurations:")
     for change in signers:
         origin = f"{change.cluster}/{change.node}" if change.node else change.file
-        terminal.say(
-            f"  {spaced(change.after.sha256)}\n      {change.after.type or 'type unknown'},"
-            f" {change.after.subject}, from {origin}"
-        )
+        terminal.say(f"  {spaced(change.after.sha256)}")
+        note(f"      {change.after.type or 'type unknown'}, {change.after.subject}, from {origin}")
     if fingerprints is not None:
         strangers = [c.after.sha256 for c in signers if c.after.sha256 not in fingerprints]
         if strangers:

@@ -14,15 +14,22 @@ _SHOWN_DIGITS = 16
 
 def table(title: str, *columns: str) -> Table:
     """An empty table; fingerprints in it never wrap."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    made = Table(
+        title=one_line(title), title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for column in columns:
         made.add_column(column, no_wrap=column in {"sha256", "type", "state"}, overflow="fold")
     return made
 
 
+def one_line(text: str) -> str:
+    """``text`` with line breaks made visible too: what a file says must not look like our lines."""
+    return terminal.clean(text).replace("\n", "\\x0a")
+
+
 def add(rows: Table, *cells: object) -> None:
     """Add a row; control characters of what came from files are made visible."""
-    rows.add_row(*(terminal.clean("" if cell is None else str(cell)) for cell in cells))
+    rows.add_row(*(one_line("" if cell is None else str(cell)) for cell in cells))
 
 
 def show_files(where: str, files: Sequence[BundleFile], now: datetime) -> None:
@@ -59,7 +66,12 @@ def show_receipt(receipt: Mapping[str, object]) -> None:
 
 def print_line(text: str) -> None:
     """Print a line of any length, control characters of what came from files made visible."""
-    terminal.console.print(terminal.clean(text), soft_wrap=True)
+    terminal.console.print(one_line(text), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Print one line on standard error about what a file says."""
+    terminal.say(one_line(text))
 
 
 def common_name(subject: str) -> str:
@@ -77,22 +89,22 @@ def show_consolidation(found: Consolidation) -> None:
     for name in found.unchanged:
         terminal.say(f"unchanged: {name}")
     for first, again in found.duplicates:
-        terminal.say(f"duplicate: {again.file} holds the same certificate as {first.file}")
+        note(f"duplicate: {again.file} holds the same certificate as {first.file}")
     for item in found.stale:
-        terminal.say(f"dropped: {item.certificate.subject} of {item.node}, exported anew since")
+        note(f"dropped: {item.certificate.subject} of {item.node}, exported anew since")
     for item in found.expired:
-        terminal.say(f"EXPIRED: {item.file}: {item.certificate.subject}")
+        note(f"EXPIRED: {item.file}: {item.certificate.subject}")
 
 
 def warn(missing: Sequence[str], files: Sequence[BundleFile]) -> None:
     """Say loudly what is missing or could not be read, and what was passed over."""
     for text in missing:
-        terminal.say(f"MISSING: {text}; phones cannot follow without it")
+        note(f"MISSING: {text}; phones cannot follow without it")
     for file in files:
         if file.problem:
-            terminal.say(f"UNREADABLE: {file.name}: {file.problem}")
+            note(f"UNREADABLE: {file.name}: {file.problem}")
         elif file.kind is None:
-            terminal.say(f"passed over: {file.name} is nothing that holds certificates")
+            note(f"passed over: {file.name} is nothing that holds certificates")
 
 
 def show_receipts(receipts: Iterable[KeptReceipt]) -> None:

@@ -20,7 +20,7 @@ from itl.roles import CERTIFICATE_TYPES, TRUST_STORES, role_name
 from lab.cli import terminal
 from lab.cli.passwords import Passwords
 from lab.cli.receipts import add as add_row
-from lab.cli.receipts import common_name, print_line, table
+from lab.cli.receipts import common_name, note, print_line, table
 from lab.cli.selection import EVERYTHING, POLICY, NotHeldError, Selection, held
 from tvs.bundles import encode
 from tvs.changes import Change, new_receipt
@@ -79,7 +79,7 @@ def add(
             terminal.emit(entry_json(change.after, POLICY))
         else:
             shown = ", ".join(sorted(change.after.stores))
-            terminal.say(f"{change.after.sha256} {change.after.subject}: {shown}")
+            note(f"{change.after.sha256} {change.after.subject}: {shown}")
     return 0
 
 
@@ -207,10 +207,10 @@ def verify(certificate: Path | None = None, *, json: Flag = False) -> int:
             held_as = entry_json(entry, POLICY) if entry else None
             terminal.emit({"subject": subject, "trusted": entry is not None, "entry": held_as})
         elif entry is None:
-            terminal.say(f"{subject}: not in the store")
+            note(f"{subject}: not in the store")
         else:
             roles = " ".join(role_name(role) for role in POLICY.roles_of(entry))
-            terminal.say(f"{subject}: in {', '.join(sorted(entry.stores))}; roles {roles}")
+            note(f"{subject}: in {', '.join(sorted(entry.stores))}; roles {roles}")
     return 0 if all(entry for _, entry in found) else EXIT_NO
 
 
@@ -301,4 +301,4 @@ def _show(entries: Sequence[Entry], opened: TrustStore, *, json: bool) -> None:
         days = (entry.not_after - now).days
         if days < WARN_DAYS:
             when = "has expired" if entry.not_after < now else f"expires in {days} days"
-            terminal.say(f"{entry.sha256[:16]} {common_name(entry.subject)} {when}")
+            note(f"{entry.sha256[:16]} {common_name(entry.subject)} {when}")

@@ -56,7 +56,15 @@ def built_clusters(tmp_path_factory, rsa_keys) -> Path:
     def node(state: str, cluster: str | None, host: str, key: int, join: Path | None) -> None:
         names = own if join else (*own, "ITLRecovery")
         brought = identities(host, key, names)
-        request = Request(cluster, host, "127.0.0.1", False, None, brought, join=join)
+        request = Request(
+            cluster,
+            host,
+            "127.0.0.1",
+            secure=False,
+            list_signer=None,
+            identities=brought,
+            join=join,
+        )
         create_node(folder / state, request)
 
     node("a1", "SiteA", "cucm-a1", 0, None)
@@ -100,3 +108,9 @@ def exchanged(clusters, consolidated) -> Clusters:
     """Clusters that have exported both, one of which has consolidated."""
     shutil.copytree(consolidated, clusters.shared)
     return clusters
+
+
+@pytest.fixture
+def keytool(program) -> str:
+    """Java's keytool."""
+    return program("keytool")

@@ -7,11 +7,13 @@ import zipfile
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.bundles.samples import to_pem
+from conf.creation import self_signed
+from tests.bundles.samples import pem_of, to_pem
 from tvs.foreign import ForeignReader
 from tvs.material import Material, open_material
 
@@ -46,11 +48,11 @@ OPENSSL_FORMS = {
 
 @pytest.mark.parametrize("form", OPENSSL_FORMS)
 @pytest.mark.parametrize("password", ["secret", ""])
-def test_opens_what_openssl_writes(form, password, reader, ders, program, tmp_path):
+def test_opens_what_openssl_writes(form, password, reader, ders, tmp_path):
     path = tmp_path / "certificates.pem"
     path.write_bytes(b"".join(map(to_pem, ders)))
     done = subprocess.run(
-        [program("openssl"), "pkcs12", "-export", "-nokeys", "-in", path, "-passout", "stdin"]
+        ["openssl", "pkcs12", "-export", "-nokeys", "-in", path, "-passout", "stdin"]
         + OPENSSL_FORMS[form],
         input=f"{password}\n".encode(),
         capture_output=True,
@@ -62,18 +64,10 @@ def test_opens_what_openssl_writes(form, password, reader, ders, program, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def with_key(tmp_path_factory) -> bytes:
-    folder = tmp_path_factory.mktemp("key")
-    openssl = "openssl"
-    subprocess.run(
-        f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k -out c"
-        f" -subj /CN=keyed && {openssl} pkcs12 -export -inkey k -in c -passout pass:secret -out p",
-        shell=True,  # noqa: S602 - three fixed commands of a test
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    return (folder / "p").read_bytes()
+def with_key() -> bytes:
+    identity = self_signed("CallManager", "keyed", ec.generate_private_key(ec.SECP256R1()))
+    command = ["openssl", "pkcs12", "-export", "-passout", "pass:secret"]
+    return subprocess.run(command, input=pem_of(identity), capture_output=True, check=True).stdout
 
 
 def test_a_private_key_in_a_bundle_is_left_alone(reader, with_key):
@@ -91,22 +85,21 @@ def test_a_wrong_password_is_told_from_damage(reader, with_key):
     assert f"ends at octet {len(with_key) - 100} of {len(with_key)}" in cut.problem
 
 
-@pytest.mark.parametrize("store", ["trust store", "key store"])
-@pytest.mark.parametrize("legacy", [False, True])
-def test_opens_what_keytool_writes(store, legacy, reader, ders, program, tmp_path):
+@pytest.mark.parametrize("form", ["trust store", "key store", "old trust store"])
+def test_opens_what_keytool_writes(form, reader, ders, keytool, tmp_path):
     certificate = tmp_path / "c.pem"
     certificate.write_bytes(to_pem(ders[0]))
     keystore = tmp_path / "k.p12"
-    keytool = [program("keytool")] + (["-J-Dkeystore.pkcs12.legacy"] if legacy else [])
+    old = ["-J-Dkeystore.pkcs12.legacy"] if form.startswith("old") else []
     common = ["-keystore", keystore, "-storetype", "PKCS12", "-storepass", "changeit"]
-    if store == "trust store":
+    if form != "key store":
         command = ["-importcert", "-noprompt", "-alias", "one", "-file", certificate]
     else:
         command = ["-genkeypair", "-keyalg", "EC", "-alias", "one", "-dname", "CN=keytool"]
-    subprocess.run([*keytool, *command, *common], check=True, capture_output=True)
+    subprocess.run([keytool, *old, *command, *common], check=True, capture_output=True)
     material = reader.read(keystore.read_bytes(), ["changeit"])
     assert [found.name for found in material.certificates] == ["one"]
-    if store == "trust store":
+    if form != "key store":
         assert ders_of(material) == ders[:1]
 
 
@@ -165,6 +158,8 @@ TVSD_TABLE = (
     " roles TEXT NOT NULL, ttl INTEGER) WITHOUT ROWID"
 )
 
+TVSD_ROW = "INSERT INTO certificates VALUES ('', '', '', '', {}, 'SAST', 1)"
+
 
 def tvsd_database(path, rows, *, wal=False) -> bytes:
     connection = sqlite3.connect(path)
@@ -197,11 +192,8 @@ def test_opens_the_database_of_tvsd(wal, reader, ders, tmp_path):
             "CREATE VIEW certificates AS SELECT 'x' AS certificate, 'SAST' AS roles",
             "an SQLite database, but not tvsd's: no table 'certificates'",
         ),
-        (TVSD_TABLE + "; INSERT INTO certificates VALUES ('', '', '', '', 7, 'SAST', 1)", "row 1"),
-        (
-            TVSD_TABLE + "; INSERT INTO certificates VALUES ('', '', '', '', 'x', 'SAST', 1)",
-            "row 1",
-        ),
+        (f"{TVSD_TABLE}; {TVSD_ROW.format(7)}", "row 1"),
+        (f"{TVSD_TABLE}; {TVSD_ROW.format(repr('x'))}", "row 1"),
     ],
 )
 def test_other_databases_are_refused(statement, problem, reader, tmp_path):

@@ -128,12 +128,12 @@ def test_list_shows_files_clusters_nodes_and_types(exchanged, trustlab):
 
 
 def test_no_private_key_is_written_and_every_program_reads_the_bundles(
-    exchanged, program, trustlab
+    exchanged, keytool, trustlab
 ):
     """OpenSSL counts them, and Java, which leaves out certificates not marked as trusted."""
     for path in sorted(exchanged.shared.iterdir()):
         shown = subprocess.run(
-            [program("openssl"), "pkcs12", "-in", path, "-passin", "pass:trustlab", "-nodes"],
+            ["openssl", "pkcs12", "-in", path, "-passin", "pass:trustlab", "-nodes"],
             capture_output=True,
             check=True,
             text=True,
@@ -142,12 +142,12 @@ def test_no_private_key_is_written_and_every_program_reads_the_bundles(
         assert (shown.count("BEGIN CERTIFICATE"), shown.count("PRIVATE KEY")) == (count, 0)
     for name in ("CallManager", "ITLRecovery"):
         path = exchanged.shared / f"consolidated_{name}.p12"
-        assert keytool_count(program, path, "trustlab") == 3
+        assert keytool_count(keytool, path, "trustlab") == 3
 
 
-def keytool_count(program, path, password) -> int:
+def keytool_count(keytool, path, password) -> int:
     done = subprocess.run(
-        [program("keytool"), "-list", "-keystore", path, "-storepass", password],
+        [keytool, "-list", "-keystore", path, "-storepass", password],
         capture_output=True,
         check=True,
         text=True,
@@ -156,13 +156,15 @@ def keytool_count(program, path, password) -> int:
 
 
 def test_a_keystore_that_java_wrote_anew_is_still_understood(
-    exchanged, program, trustlab, tmp_path
+    exchanged, keytool, trustlab, tmp_path
 ):
     copy = tmp_path / "copy.p12"
     subprocess.run(
-        [program("keytool"), "-importkeystore", "-noprompt", "-srckeystore"]
-        + [exchanged.shared / "consolidated_CallManager.p12", "-destkeystore", copy]
-        + ["-deststoretype", "PKCS12", "-srcstorepass", "trustlab", "-deststorepass", "changeit"],
+        [
+            *(keytool, "-importkeystore", "-noprompt", "-deststoretype", "PKCS12"),
+            *("-srckeystore", exchanged.shared / "consolidated_CallManager.p12"),
+            *("-srcstorepass", "trustlab", "-destkeystore", copy, "-deststorepass", "changeit"),
+        ],
         check=True,
         capture_output=True,
     )
@@ -177,7 +179,7 @@ def test_a_keystore_that_java_wrote_anew_is_still_understood(
     }
 
 
-def test_own_password_and_old_algorithms(clusters, program, trustlab, tmp_path):
+def test_own_password_and_old_algorithms(clusters, keytool, trustlab, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("correct horse\nolder one\n")
     export = ("bundle", "export", clusters.shared, "--type", "CallManager", "--legacy")
@@ -185,15 +187,17 @@ def test_own_password_and_old_algorithms(clusters, program, trustlab, tmp_path):
     assert len(list(clusters.shared.iterdir())) == 2
     for path in clusters.shared.iterdir():
         shown = subprocess.run(
-            [program("openssl"), "pkcs12", "-in", path, "-passin", "pass:correct horse"]
-            + ["-info", "-nokeys"],
+            [
+                *("openssl", "pkcs12", "-in", path, "-passin", "pass:correct horse"),
+                *("-info", "-nokeys"),
+            ],
             capture_output=True,
             check=True,
             text=True,
         )
         assert "MAC: sha1" in shown.stderr
         assert "pbeWithSHA1And3-KeyTripleDES-CBC" in shown.stderr
-        assert keytool_count(program, path, "correct horse") == 1
+        assert keytool_count(keytool, path, "correct horse") == 1
     locked = trustlab(clusters.b, "bundle", "import", clusters.shared, "--yes", "--json")
     assert locked.code == 3
     assert {file["reason"] for file in locked.one["unreadable"]} == {

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab.cli.main import run
 from tests.bundles.samples import stored
@@ -65,8 +66,6 @@ def test_the_file_is_private_and_its_name_is_taken_whole(store, tmp_path):
 
 def test_certificates_of_one_name_stay_apart(store, make_certificate):
     """Two clusters may use one CN, and even one issuer and serial number."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     ders = [
         make_certificate("cucm-pub", serial=4711, key=ec.generate_private_key(ec.SECP256R1()))
         for _ in range(2)
@@ -306,7 +305,7 @@ def test_death_at_any_write_leaves_the_old_state_or_the_new(tmp_path, entries):
 
 def test_kill_at_many_points_of_an_import(exchanged, trustlab, tmp_path):
     """SIGKILL on entering the n-th function of ours, over the whole command."""
-    own = (os.path.dirname(entry_of.__code__.co_filename), "/lab/cli/")
+    own = (str(Path(entry_of.__code__.co_filename).parent), "/lab/cli/")
     command = ["--state", "", "bundle", "import", str(exchanged.shared), "--yes"]
 
     def calls(state: Path, until: int | None, count: list[int]) -> None:
