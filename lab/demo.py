@@ -150,7 +150,7 @@ async def _trusts(node: RunningNode, der: bytes) -> bool:
 
 
 def _at_home(run: Boot, nodes: dict[str, RunningNode], *, secure: bool) -> Step:
-    named = [(server.address, server.port) for server in run.phone.settings().tvs]
+    named = [(server.address, server.port) for server in run.phone.tvs]
     wanted = {ITL_FILENAME, *([CTL_FILENAME] if secure else []), f"{run.phone.name}.cnf.xml.sgn"}
     return Step(
         name="boot at the source",

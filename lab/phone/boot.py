@@ -17,7 +17,7 @@ from hashlib import sha256
 
 from itl.signedfile import SignedFile
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, TrustList
-from lab.phone.configuration import ConfigurationError, parse_configuration
+from lab.phone.configuration import Configuration, ConfigurationError, parse_configuration
 from lab.phone.fetch import Fetched, FileServer, Transfer, fetch
 from lab.phone.inquiry import Inquiry, inquire, settle
 from lab.phone.log import Message, Status
@@ -151,8 +151,9 @@ async def boot(
         await _ask_extended_itl(run)
         if phone.ctl is None and phone.itl is None:
             run.say(Status.NO_LIST, "", "the server has no trust list, and none was installed")
-        if await _take_configuration(run):
-            await _take_named_files(run)
+        configuration = await _take_configuration(run)
+        if configuration is not None:
+            await _take_named_files(run, configuration)
     return run
 
 
@@ -207,8 +208,8 @@ async def _ask_extended_itl(run: Boot) -> None:
             run.say(None, fetched.name, "what it holds is not public: not used")
 
 
-async def _take_configuration(run: Boot) -> bool:
-    """Fetch and judge the configuration; answers whether there is one to go on with."""
+async def _take_configuration(run: Boot) -> Configuration | None:
+    """Fetch and judge the configuration; None where there is none to go on with."""
     signed = wants_signed(run.phone.held())
     ending = ".sgn" if signed else ""
     fetched = await _first_served(
@@ -218,31 +219,33 @@ async def _take_configuration(run: Boot) -> bool:
         if run.stopped is None:
             name = f"{run.phone.name}.cnf.xml{ending}"
             run.say(Status.FILE_NOT_FOUND, name, "the server has no configuration for this phone")
-        return False
+        return None
     verdict = await _judge_file(run, fetched, signed=signed)
     if verdict.outcome is Outcome.REFUSE:
         run.say(Status.FILE_AUTH_ERROR, fetched.name, verdict.explain())
         run.stopped = BootVerdict.REFUSED
-        return False
+        return None
     document = verdict.document
     payload = document.payload if isinstance(document, SignedFile) else fetched.data
     try:
-        parse_configuration(payload)
+        configuration = parse_configuration(payload)
     except ConfigurationError as error:
         run.say(None, fetched.name, f"verified, but of no use: {error}")
-        return False
+        return None
     run.phone.configuration = payload
+    run.phone.tvs = configuration.tvs
     run.installed[fetched.name] = _installed(fetched.data, verdict)
     run.say(None, fetched.name, verdict.explain())
-    return True
+    return configuration
 
 
-async def _take_named_files(run: Boot) -> None:
-    settings = run.phone.settings()
-    if settings.load is not None:
-        await _request(run, settings.load)  # signed by Cisco inside: no list is needed to judge it
+async def _take_named_files(run: Boot, configuration: Configuration) -> None:
+    if configuration.load is not None:
+        await _request(
+            run, configuration.load
+        )  # signed by Cisco inside: no list is needed to judge it
     signed = wants_signed(run.phone.held())
-    for name in settings.files:
+    for name in configuration.files:
         fetched = await _request(run, f"{name}.sgn" if signed else name)
         if fetched.transfer is not Transfer.OK:
             continue
@@ -274,7 +277,7 @@ async def _judge(
             return [Inquiry("cache", question, cached, cached.server_certificate)]
         return await inquire(
             question,
-            run.phone.settings().tvs,
+            run.phone.tvs,
             believed=tvs_certificates(held),
             device=run.phone.device,
             tls_profile=run.phone.model.tls_profile,

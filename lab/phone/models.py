@@ -25,6 +25,11 @@ class Model:
     extended_itl: bool
 
     @property
+    def old_tls(self) -> bool:
+        """Whether it speaks TLS 1.0 and nothing newer."""
+        return self.tls_profile == "tls1.0"
+
+    @property
     def family(self) -> str:
         """The series, as in "8800"."""
         return f"{self.name[:2]}00"

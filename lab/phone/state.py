@@ -15,7 +15,7 @@ import msgspec
 from conf.files import write_whole
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
 from lab import LabError
-from lab.phone.configuration import Configuration, parse_configuration
+from lab.phone.configuration import TvsServer
 from lab.phone.models import Model, model
 from lab.phone.trust import Answer, CachedAnswer, Held
 
@@ -26,7 +26,10 @@ DEFAULT_MODEL = "8861"
 
 @dataclass
 class Phone:
-    """One phone: who it is, and the octets it holds."""
+    """One phone: who it is, and the octets it holds.
+
+    ``tvs`` are the servers that its last good configuration named, in their order.
+    """
 
     mac: str
     model: Model
@@ -34,6 +37,7 @@ class Phone:
     ctl: bytes | None = None
     itl: bytes | None = None
     configuration: bytes | None = None
+    tvs: tuple[TvsServer, ...] = ()
     cache: tuple[CachedAnswer, ...] = field(default=())
 
     @property
@@ -54,12 +58,6 @@ class Phone:
             digests=self.model.digests,
         )
 
-    def settings(self) -> Configuration:
-        """What the last good configuration says; nothing where there is none."""
-        if self.configuration is None:
-            return Configuration()
-        return parse_configuration(self.configuration)
-
 
 class _Entry(msgspec.Struct, frozen=True):
     issuer: str
@@ -70,10 +68,16 @@ class _Entry(msgspec.Struct, frozen=True):
     roles: tuple[int, ...]
 
 
+class _Server(msgspec.Struct, frozen=True):
+    address: str
+    port: int
+
+
 class _Record(msgspec.Struct, frozen=True):
     mac: str
     model: str
     protocol: str
+    tvs: tuple[_Server, ...] = ()
     tvs_cache: tuple[_Entry, ...] = ()
 
 
@@ -101,6 +105,7 @@ def load_phone(folder: Path, *, mac: str | None = None, model_name: str | None =
         ctl=_read(folder / CTL_FILENAME),
         itl=_read(folder / ITL_FILENAME),
         configuration=_read(folder / f"SEP{mac}.cnf.xml"),
+        tvs=tuple(TvsServer(server.address, server.port) for server in record.tvs),
         cache=tuple(_cached(entry) for entry in record.tvs_cache),
     )
 
@@ -134,6 +139,7 @@ def _record(phone: Phone) -> _Record:
         mac=phone.mac,
         model=phone.model.name,
         protocol=phone.protocol,
+        tvs=tuple(_Server(server.address, server.port) for server in phone.tvs),
         tvs_cache=tuple(
             _Entry(
                 issuer=entry.issuer,

@@ -15,9 +15,11 @@ from itl.trustlist import CTL_FILENAME, ITL_FILENAME, RecordSpec, build_trust_li
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 STAMP = int(NOW.timestamp())
+LONG_AGO = NOW - timedelta(days=1)
+FAR_AWAY = datetime(2099, 1, 1, tzinfo=UTC)
 
 
-def self_signed(common_name, key, *, serial, not_after=NOW + timedelta(days=900)) -> Signer:
+def self_signed(common_name, key, *, serial, not_after=FAR_AWAY) -> Signer:
     """A certificate as CUCM makes them for itself."""
     name = x509.Name(
         [
@@ -50,7 +52,7 @@ class Cluster:
     secure: bool = False
     peers: tuple["Cluster", ...] = field(default=())
 
-    def itl(self, *, signer=None, digest="sha1", records=None, timestamp=STAMP) -> bytes:
+    def itl(self, *, signer=None, digest="sha1", records=None, timestamp=STAMP, also=()) -> bytes:
         signer = signer or self.recovery
         role = Role.CCM_TFTP if self.secure else Role.TFTP
         records = records or [
@@ -59,6 +61,7 @@ class Cluster:
             (role, self.callmanager),
             *[(Role.TVS, node.tvs) for node in (self, *self.peers)],
             (Role.CAPF, self.capf),
+            *[(Role.SAST, holder) for holder in also],
         ]
         return listing(ITL_FILENAME, records, signer, digest, timestamp)
 
