@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -53,9 +53,9 @@ class Request:
     cluster: str | None
     host: str
     address: str
-    secure: bool
-    list_signer: str | None
-    identities: Mapping[str, Path]
+    secure: bool = False
+    list_signer: str | None = None
+    identities: Mapping[str, Path] = field(default_factory=dict)
     ecdsa: bool = False
     join: Path | None = None
 
