@@ -32,6 +32,7 @@ GROUPS = {
     "store": "lab.cli.store:app",
     "phone": "lab.cli.phone:app",
     "conformance": "lab.cli.conformance:app",
+    "preflight": "lab.cli.preflight:preflight",
     "demo": "lab.cli.demo:demo",
 }
 
