@@ -6,18 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itl.difference import compare
 from itl.document import parse_header
 from itl.elements import Element, encode_record
-from itl.encryption import decrypt_file, encrypt_file
-from itl.errors import FormatError, ItlError
-from itl.show import show_text
-from itl.signedfile import Kind, parse_signed_file, recognise, sign_file
+from itl.encryption import encrypt_file
+from itl.errors import FormatError
+from itl.signedfile import sign_file
 from itl.signing import Verdict, verify_data
 from itl.trustlist import RecordSpec, parse_trust_list
-from itl.values import document_value
+from tests.fuzz.examine import examine
 
-PLACE = re.compile(r"(header|record \d+)( \S+ \(\d+\))?")
 MEGABYTES = 4 * 1024 * 1024
 
 
@@ -40,36 +37,6 @@ def originals(forge) -> list[bytes]:
             timestamp=1,
         ),
     ]
-
-
-def examine(data: bytes, key) -> Verdict:
-    """Everything a user may do with a file; only FormatError may leave the parsers."""
-    assert recognise(data) in Kind
-    verdict = verify_data(data).verdict
-    for parse in (parse_trust_list, parse_signed_file):
-        try:
-            document = parse(data)
-        except FormatError as caught:
-            error = caught
-        else:
-            error = None
-        if error is not None:
-            assert PLACE.fullmatch(error.element)
-            assert 0 <= error.offset <= len(data)
-            continue
-        text = show_text(document)
-        assert all(one.isprintable() or one in "\n\t" for one in text)
-        document_value(document)
-        if parse is parse_trust_list:
-            assert document.encode() == data
-            compare(document, document)
-        else:
-            assert document.header.encode() + document.payload == data
-            try:
-                decrypt_file(document, key)
-            except ItlError:
-                continue
-    return verdict
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,6 +1,5 @@
 """Write the vectors of this folder anew; see README.md."""
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -12,6 +11,7 @@ from itl.elements import Element, encode_header, encode_record
 from itl.roles import Role
 from itl.signedfile import sign_file
 from itl.trustlist import RecordSpec, TrustList, parse_trust_list
+from tests.itl.forge import Forge
 
 FOLDER = Path(__file__).parent
 MADE = "made by this project: shows its reader, not the format"
@@ -21,10 +21,7 @@ REAL = (
 FIRMWARE = "GitHub GarnetAlliance/Cisco-8861-mpp @2c7bb08, sip88xx.12-0-7MPP0201-66.loads"
 COLUMNS = 96
 
-spec = importlib.util.spec_from_file_location("forge", FOLDER.parent / "itl/conftest.py")
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
-forge = conftest.Forge(cache(lambda bits: rsa.generate_private_key(65537, bits)))
+forge = Forge(cache(lambda bits: rsa.generate_private_key(65537, bits)))
 signer = forge.signer()
 good = forge.list(signer)
 document = parse_trust_list(good)
