@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
@@ -31,6 +31,9 @@ from lab.workers import Worker
 from tftp.server import serve_tftp
 from tvs.server import Counters
 
+if TYPE_CHECKING:
+    from lab.scenarios.mischief import Mischief
+
 
 @dataclass(frozen=True)
 class Running:
@@ -42,6 +45,7 @@ class Running:
 
 Ready = Callable[[Running], None]
 Start: TypeAlias = Callable[..., Awaitable[object]]
+Misbehave: TypeAlias = Callable[[TrustPlane, tuple[str, int], Reader], "Mischief"]
 
 
 async def run_daemon(
@@ -49,11 +53,13 @@ async def run_daemon(
     overrides: dict[str, object],
     *,
     ready: Ready,
+    misbehave: Misbehave | None = None,
 ) -> None:
     """Serve the node ``state`` until SIGINT or SIGTERM; SIGHUP reads its settings again.
 
     ``overrides`` are settings from the command line by dotted key. ``ready`` is called once every
-    listener accepts. Raises :class:`~conf.ConfError` or
+    listener accepts. ``misbehave`` makes the policies of a scenario, from what is served, where TVS
+    listens, and where events go. Raises :class:`~conf.ConfError` or
     :class:`~lab.sockets.PortError` before that.
     """
     settings = load_settings(state, overrides)
@@ -61,7 +67,7 @@ async def run_daemon(
     with claim(state), _event_log(state, settings, metrics.read) as log:
         plane = TrustPlane(load_node(state), settings, report=log.report)
         try:
-            await _Daemon(state, overrides, plane, log, metrics, ready).run()
+            await _Daemon(state, overrides, plane, log, metrics, ready, misbehave).run()
         finally:
             plane.close()
 
@@ -89,6 +95,7 @@ class _Daemon:
     log: EventLog
     metrics: Metrics
     ready: Ready
+    misbehave: Misbehave | None = None
     counters: Counters = field(default_factory=Counters)
     _workers: list[Worker] = field(default_factory=list)
 
@@ -108,6 +115,11 @@ class _Daemon:
         await self._announce(record)
         warn(self.plane, doors, self.report)
         stop = trio.Event()
+        mischief: Mischief | None = None
+        if self.misbehave is not None:
+            mischief = await trio.to_thread.run_sync(
+                self.misbehave, self.plane, record.tvs, self.report
+            )
         serve_all = (
             partial(
                 serve_doors,
@@ -117,6 +129,7 @@ class _Daemon:
                 report=self.report,
                 stop=stop,
                 counters=self.counters,
+                mischief=mischief,
             ),
             *(
                 partial(worker.run, stop=stop, drain_seconds=settings.serve.drain_seconds)
@@ -127,6 +140,8 @@ class _Daemon:
                 [datagrams],
                 find=self.plane.find,
                 report=self.report,
+                reply_policy=mischief.file_answer if mischief else None,
+                link=mischief.link if mischief else None,
                 stop=stop,
                 drain_seconds=settings.serve.drain_seconds,
             ),
@@ -138,6 +153,8 @@ class _Daemon:
                 for serve in serve_all:
                     await nursery.start(serve)
                 async with trio.open_nursery() as background:
+                    if mischief is not None:
+                        await background.start(mischief.run)
                     background.start_soon(self._watch)
                     background.start_soon(self._tell_manager, record)
                     write_record(self.state, record)

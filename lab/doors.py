@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 from OpenSSL import SSL
@@ -20,6 +21,9 @@ from lab.plane import TrustPlane
 from lab.sockets import TCP_BACKLOG, PortError, listen_tcp
 from tvs.server import Counters, serve_tvs
 from tvs.tls import Profile, identity_warnings
+
+if TYPE_CHECKING:
+    from lab.scenarios.mischief import Mischief
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,12 @@ async def serve_doors(
     report: Reader,
     stop: trio.Event,
     counters: Counters | None = None,
+    mischief: "Mischief | None" = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer at each door's listener of this ``worker``, as the plane's settings say.
 
-    ``counters`` counts for all doors together.
+    ``counters`` counts for all doors together; ``mischief`` makes TVS misbehave on purpose.
     """
     settings = plane.settings.tvs
     async with trio.open_nursery() as nursery:
@@ -107,6 +112,8 @@ async def serve_doors(
                     drain_seconds=plane.settings.serve.drain_seconds,
                     stop=stop,
                     counters=counters,
+                    reply_policy=mischief.tvs_answer if mischief else None,
+                    context_policy=mischief.context if mischief else None,
                 )
             )
         task_status.started()

@@ -7,7 +7,7 @@ over its share.
 from collections.abc import Callable
 from dataclasses import dataclass
 from socket import SocketType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from tftp import PacketError
 from tftp.content import Answer, Content, ErrorReply, Later, Octets, whole
@@ -24,6 +24,7 @@ from tftp.uploads import MAX_AT_ONCE, Uploads
 
 Find: TypeAlias = Callable[[str, str], Answer]
 ReplyPolicy: TypeAlias = Callable[[str, str, Answer], Answer | None]
+Link: TypeAlias = Callable[[str, str, SocketType], SocketType]
 Resume: TypeAlias = Callable[[Answer], None]
 Make: TypeAlias = Callable[[Later, Resume], None]
 
@@ -55,7 +56,8 @@ class Admission:
     """Answers requests: ``find`` for content, ``make`` to have content made in a worker thread.
 
     ``make`` is given what to make and what to call with the result. ``reply_policy`` may replace an
-    answer by another (for faults on purpose), None for silence.
+    answer by another (for faults on purpose), None for silence; ``link`` may replace a transfer's
+    connected socket, given the name asked for and the peer's address.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Admission:
         limits: Limits,
         uploads: Uploads | None = None,
         reply_policy: ReplyPolicy | None = None,
+        link: Link | None = None,
     ) -> None:
         self.requests = self.refused = self.garbage = self.dropped = 0
         self._engine = engine
@@ -79,6 +82,7 @@ class Admission:
         self._limits = limits
         self._uploads = uploads
         self._reply_policy = reply_policy
+        self._link = link
         self._making: set[tuple[Address, bytes]] = set()
 
     def admit(
@@ -117,7 +121,7 @@ class Admission:
 
     def _known(self, datagram: bytes, peer: Address, now: float) -> bool:
         """Whether this is a repetition of a request that is being served."""
-        if (peer, datagram) in self._making:
+        if self._making and (peer, datagram) in self._making:
             return True
         flow = self._engine.by_peer.get(peer)
         if flow is None:
@@ -178,6 +182,8 @@ class Admission:
             busy = ErrorReply(ErrorCode.UNDEFINED, f"the server is busy: {error.strerror}")
             self._refuse(arrival, request, busy)
             return
+        if self._link is not None:
+            connected = self._link(request.name, arrival.peer[0], connected)
         terms = self._terms(request, connected, content.size)
         flow = Flow(
             Sender(self._frames, content, terms=terms),
@@ -265,8 +271,7 @@ class Admission:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival:
+class _Arrival(NamedTuple):
     """A request as it came in."""
 
     listener: Listener

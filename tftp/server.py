@@ -5,7 +5,7 @@ import socket
 import trio
 
 from tftp import TftpError
-from tftp.admission import Admission, Find, Limits, ReplyPolicy, Resume
+from tftp.admission import Admission, Find, Limits, Link, ReplyPolicy, Resume
 from tftp.content import ErrorReply, Later
 from tftp.engine import Engine, Report
 from tftp.frames import KEPT_BYTES, Frames
@@ -27,6 +27,7 @@ async def serve_tftp(
     limits: Limits = DEFAULT_LIMITS,
     uploads: Uploads | None = None,
     reply_policy: ReplyPolicy | None = None,
+    link: Link | None = None,
     receive_buffer: int = RECEIVE_BUFFER,
     cache_bytes: int = KEPT_BYTES,
     rollover: int = 0,
@@ -39,7 +40,8 @@ async def serve_tftp(
     ``find(name, address)`` answers a request; it must not block. ``report`` gets an event for each
     transfer and each refusal. ``receive_buffer`` octets are wanted for each socket: a thousand
     phones that boot at once are lost in less. ``cache_bytes`` of framed content are kept.
-    ``rollover`` is the block number after 65535. After ``stop`` running transfers have
+    ``rollover`` is the block number after 65535. ``reply_policy`` replaces answers and ``link``
+    transfers' sockets, to misbehave on purpose. After ``stop`` running transfers have
     ``drain_seconds``.
     """
     engine = Engine(report=report)
@@ -60,6 +62,7 @@ async def serve_tftp(
                 limits=limits,
                 uploads=uploads,
                 reply_policy=reply_policy,
+                link=link,
             )
             for bound in sockets:
                 _widen(bound, receive_buffer, report)

@@ -1,0 +1,1 @@
+"""Servers that misbehave on purpose, and what a correct phone must do then."""
