@@ -130,7 +130,11 @@ class Admission:
             self._engine.supersede(flow, now)
             return False
         if isinstance(flow.transfer, Sender) and not flow.transfer.proven:
-            self._engine.send(flow, flow.transfer.again(now))
+            try:
+                self._engine.send(flow, flow.transfer.again(now))
+            except OSError:  # who asked before is gone; another has its port now
+                self._engine.supersede(flow, now)
+                return False
             return True
         if now - flow.started < _REPEAT_SECONDS:
             return True
