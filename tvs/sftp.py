@@ -134,19 +134,20 @@ class SftpFolder:
     def write(self, name: str, data: bytes) -> None:
         """Put a file there, whole or not at all; one of the same name is replaced."""
         temporary = join(self._path, f".{name}.{_client_name()}.part")
-        with self._translated(join(self._path, name)):
-            try:
+        target = join(self._path, name)
+        try:
+            with self._translated(target):
                 self._upload(temporary, name, data)
-                self._sftp().posix_rename(temporary, join(self._path, name))
-            except BaseException:
-                self._discard(temporary)
-                raise
+                self._sftp().posix_rename(temporary, target)
+        except BaseException:
+            self._discard(temporary)
+            raise
 
     def _upload(self, temporary: str, name: str, data: bytes) -> None:
         sftp = self._sftp()
         with suppress(FileNotFoundError):
             sftp.remove(temporary)  # of an earlier run that lost its connection
-        with sftp.open(temporary, "xb") as file:
+        with sftp.open(temporary, "wxb") as file:
             for start in range(0, len(data), _CHUNK_BYTES):
                 file.write(data[start : start + _CHUNK_BYTES])
                 self._progress(name, min(start + _CHUNK_BYTES, len(data)), len(data))
@@ -189,10 +190,7 @@ class SftpFolder:
     def _log_in(self, client: paramiko.SSHClient) -> None:
         """With keys first, as ssh does; then with a password, where there is one."""
         server = f"{self._user or 'this account'} at {self._host}:{self._port}"
-        key_file = self._login.key_file
-        passphrase: str | None = None
-        if key_file is not None and _is_locked(key_file):
-            passphrase = self._login.passphrase(f"Passphrase of {key_file}: ")
+        key = _load_key(self._login) if self._login.key_file is not None else None
         common = {
             "port": self._port,
             "username": self._user,
@@ -204,10 +202,9 @@ class SftpFolder:
         try:
             client.connect(
                 self._host,
-                key_filename=str(key_file) if key_file else None,
-                passphrase=passphrase,
-                allow_agent=key_file is None,
-                look_for_keys=key_file is None,
+                pkey=key,
+                allow_agent=key is None,
+                look_for_keys=key is None,
                 **common,
             )
         except (paramiko.AuthenticationException, paramiko.SSHException) as refused:
@@ -222,41 +219,46 @@ class SftpFolder:
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:
-        """Say in words what went wrong with ``path``."""
-        server = f"{self._host}:{self._port}"
+        """Say in words what went wrong with ``path``; a connection that is of no more use ends."""
         try:
             yield
-        except _UnknownHostError as error:
-            self.close()
-            raise SftpError(
-                f"{server}: the host key is not known: {error}; compare it with what the server's"
-                " administrator says, then add it to known_hosts or give --host-key"
-            ) from None
-        except paramiko.BadHostKeyException as error:
-            self.close()
-            raise SftpError(
-                f"{server}: the host key {error.key.fingerprint} is not the one in known_hosts:"
-                " someone may be in between"
-            ) from None
-        except paramiko.AuthenticationException:
-            self.close()
-            raise SftpError(f"{server}: user, password or key was not accepted") from None
-        except FileNotFoundError:
-            raise SftpError(f"{server}: {path}: no such file or directory") from None
-        except PermissionError:
-            raise SftpError(f"{server}: {path}: permission denied") from None
-        except (paramiko.SSHException, EOFError, TimeoutError, ConnectionError) as error:
-            self.close()
-            raise SftpError(f"{server}: connection lost: {_words(error)}") from None
-        except paramiko.ssh_exception.NoValidConnectionsError as error:
-            raise SftpError(f"{server}: cannot connect: {_words(error)}") from None
-        except socket.gaierror as error:
-            raise SftpError(f"{server}: no such host: {error.strerror}") from None
-        except OSError as error:
-            # The protocol's code 4 says "Failure" for a full disk as well as for all else.
-            text = "the server could not do it (no space left, or a limit?)"
-            detail = _words(error)
-            raise SftpError(f"{server}: {path}: {text}: {detail}") from None
+        except (_UnknownHostError, paramiko.SSHException, EOFError, OSError) as error:
+            lost = self._session is not None and self._session.get_channel().closed
+            if lost:
+                text = _LOST
+            else:
+                text = next(text for kind, text in _REASONS if isinstance(error, kind))
+            if lost or not isinstance(error, OSError):
+                self.close()
+            reason = text.format(path=path, words=_words(error))
+            raise SftpError(f"{self._host}:{self._port}: {reason}") from None
+
+
+_LOST = "connection lost: {words}"
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (
+        _UnknownHostError,
+        (
+            "the host key is not known: {words}; compare it with what the server's administrator"
+            " says, then add it to known_hosts or give --host-key"
+        ),
+    ),
+    (
+        paramiko.BadHostKeyException,
+        "the host key is not the one in known_hosts, someone may be in between: {words}",
+    ),
+    (paramiko.AuthenticationException, "user, password or key was not accepted"),
+    (FileNotFoundError, "{path}: no such file or directory"),
+    (PermissionError, "{path}: permission denied"),
+    (paramiko.ssh_exception.NoValidConnectionsError, "cannot connect: {words}"),
+    (socket.gaierror, "no such host: {words}"),
+    (TimeoutError, "no answer in time"),
+    (paramiko.SSHException, _LOST),
+    (EOFError, _LOST),
+    (ConnectionError, _LOST),
+    # The protocol's code 4 says "Failure" for a full disk as well as for all else.
+    (OSError, "{path}: the server could not do it (no space left, or a limit?): {words}"),
+)
 
 
 def _words(error: BaseException) -> str:
@@ -275,16 +277,17 @@ def _asks_for_login(error: paramiko.SSHException) -> bool:
     return is_refusal or "No authentication methods" in str(error)
 
 
-def _is_locked(key_file: Path) -> bool:
+def _load_key(login: Login) -> paramiko.PKey:
+    """The private key of a login, its passphrase asked for where it has one."""
+    path = login.key_file
     try:
-        paramiko.PKey.from_path(key_file)
-    except paramiko.PasswordRequiredException:
-        return True
-    except TypeError:  # what cryptography says of a key that needs a passphrase
-        return True
-    except (OSError, ValueError, paramiko.SSHException) as error:
-        raise SftpError(f"{key_file}: no private key: {error}") from None
-    return False
+        try:
+            return paramiko.PKey.from_path(path)
+        except (paramiko.PasswordRequiredException, TypeError):  # TypeError is cryptography's word
+            passphrase = login.passphrase(f"Passphrase of {path}: ") or ""
+            return paramiko.PKey.from_path(path, passphrase.encode())
+    except (OSError, ValueError, TypeError, paramiko.SSHException) as error:
+        raise SftpError(f"{path}: no private key that can be used: {_words(error)}") from None
 
 
 def _client_name() -> str:

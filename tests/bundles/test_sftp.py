@@ -1,0 +1,321 @@
+"""The directory on a real OpenSSH server, unprivileged and on loopback, with its faults."""
+
+import getpass
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from tests.bundles.samples import stored
+from tvs.exchange import TooLargeError
+from tvs.sftp import Login, SftpError, SftpFolder
+
+CONFIGURATION = """
+ListenAddress 127.0.0.1:{port}
+HostKey {folder}/host
+PidFile {folder}/pid
+AuthorizedKeysFile {folder}/authorized
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+Subsystem sftp internal-sftp
+ForceCommand internal-sftp {options}
+AllowTcpForwarding no
+"""
+
+
+@dataclass
+class Server:
+    """An sshd; ``sftp_options`` go to its internal-sftp, ``file_bytes`` is its RLIMIT_FSIZE."""
+
+    folder: Path
+    program: str
+    port: int = 0
+    process: subprocess.Popen | None = None
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    @property
+    def address(self) -> str:
+        return f"sftp://{getpass.getuser()}@127.0.0.1:{self.port}{self.root}"
+
+    @property
+    def login(self) -> Login:
+        return Login(key_file=self.folder / "user", known_hosts=self.folder / "known")
+
+    @property
+    def options(self) -> list[object]:
+        """The same for the program."""
+        return ["--ssh-key", self.folder / "user", "--known-hosts", self.folder / "known"]
+
+    def start(self, *, sftp_options: str = "", file_bytes: int | None = None) -> None:
+        if not self.port:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                self.port = listener.getsockname()[1]
+        text = CONFIGURATION.format(port=self.port, folder=self.folder, options=sftp_options)
+        (self.folder / "sshd").write_text(text)
+        host_key = (self.folder / "host.pub").read_text()
+        (self.folder / "known").write_text(f"[127.0.0.1]:{self.port} {host_key}")
+        self.process = subprocess.Popen(
+            [self.program, "-D", "-e", "-f", self.folder / "sshd"],
+            stderr=subprocess.PIPE,
+        )
+        if file_bytes is not None:
+            limits = (file_bytes, file_bytes)
+            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limits)
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if b"Server listening" in line:
+                return
+        raise AssertionError(f"sshd ended with {self.process.wait()}")
+
+    def kill(self) -> None:
+        """End it with all its connections, without a word."""
+        family = [self.process.pid]
+        for pid in family:
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            family += map(int, children.read_text().split())
+        for pid in family:
+            os.kill(pid, signal.SIGKILL)
+        self.process.communicate()
+        self.process = None
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sshd")
+    for name, passphrase in (("host", ""), ("user", ""), ("locked", "open sesame"), ("other", "")):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", folder / name]
+        subprocess.run(command, check=True)
+    (folder / "authorized").write_text(
+        (folder / "user.pub").read_text() + (folder / "locked.pub").read_text()
+    )
+    return folder
+
+
+@pytest.fixture
+def server(keys, program, tmp_path) -> Iterator[Server]:
+    privilege_separation = Path("/run/sshd")  # needed when root runs the tests
+    made = os.getuid() == 0 and not privilege_separation.exists()
+    if made:
+        privilege_separation.mkdir(mode=0o755)
+    folder = shutil.copytree(keys, tmp_path / "sshd")
+    server = Server(folder, program("sshd"))
+    server.root.mkdir()
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.process is not None:
+            server.kill()
+        if made:
+            privilege_separation.rmdir()
+
+
+def names(server: Server) -> list[str]:
+    return sorted(path.name for path in server.root.iterdir())
+
+
+def test_the_whole_procedure_over_sftp(server, clusters, trustlab):
+    where = (server.address, *server.options)
+    for state, command in (
+        (clusters.b, ("export",)),
+        (clusters.a, ("export",)),
+        (clusters.b, ("consolidate",)),
+        (clusters.a, ("import", "--yes")),
+        (clusters.b, ("import", "--yes")),
+    ):
+        result = trustlab(state, "bundle", *command, *where)
+        assert result.code == 0, result.err
+    assert len(names(server)) == 16
+    assert not [name for name in names(server) if name.startswith(".")]
+    assert len(stored(trustlab, clusters.a)) == 4
+    assert len(stored(trustlab, clusters.b)) == 7
+    listed = trustlab(clusters.a, "bundle", "list", *where, "--json")
+    assert len(listed.json) == 16
+    inode = {path.name: path.stat().st_ino for path in server.root.iterdir()}
+    trustlab(clusters.a, "bundle", "export", *where)
+    assert {path.name: path.stat().st_ino for path in server.root.iterdir()} == inode
+
+
+def test_what_is_written_is_read_and_the_progress_told(server):
+    told = []
+    data = os.urandom(200_000)
+    report = lambda name, done, size: told.append((name, done, size))  # noqa: E731 - one line
+    with SftpFolder(server.address, server.login, report) as folder:
+        folder.write("a b.p12", data)
+        assert told[-1] == ("a b.p12", 200_000, 200_000)
+        assert folder.names() == ["a b.p12"]
+        assert folder.read("a b.p12", 200_000) == data
+        with pytest.raises(TooLargeError):
+            folder.read("a b.p12", 199_999)
+    assert told == sorted(told[: len(told) // 2]) * 2
+
+
+def failing(server: Server, login: Login, action=SftpFolder.names, address: str = "") -> str:
+    with (
+        SftpFolder(address or server.address, login) as folder,
+        pytest.raises(SftpError) as caught,
+    ):
+        action(folder)
+    return str(caught.value)
+
+
+def test_an_unknown_host_is_refused_with_its_fingerprint(server):
+    fingerprint = paramiko.PKey.from_path(server.folder / "host").fingerprint
+    (server.folder / "known").unlink()
+    text = failing(server, server.login)
+    assert "the host key is not known: ssh-ed25519 SHA256:" in text
+    assert fingerprint in text
+    pinned = Login(key_file=server.folder / "user", host_key=fingerprint + "=")
+    with SftpFolder(server.address, pinned) as folder:
+        assert folder.names() == []
+    other = Login(key_file=server.folder / "user", host_key="SHA256:" + "A" * 43)
+    assert fingerprint in failing(server, other)
+
+
+def test_another_host_key_than_the_known_one_is_refused(server):
+    other = (server.folder / "other.pub").read_text()
+    (server.folder / "known").write_text(f"[127.0.0.1]:{server.port} {other}")
+    assert "is not the one in known_hosts" in failing(server, server.login)
+
+
+def test_logins_that_are_not_accepted(server):
+    known = server.folder / "known"
+    text = "user, password or key was not accepted"
+    assert text in failing(server, Login(key_file=server.folder / "other", known_hosts=known))
+    asked = []
+
+    def password(prompt: str) -> str:
+        asked.append(prompt)
+        return "wrong"
+
+    wrong = Login(password, key_file=server.folder / "other", known_hosts=known)
+    assert text in failing(server, wrong)
+    assert asked == [f"SFTP password of {getpass.getuser()} at 127.0.0.1:{server.port}: "]
+    missing = Login(key_file=server.folder / "nothing", known_hosts=known)
+    assert "no private key" in failing(server, missing)
+
+
+def test_a_locked_key_is_opened_with_its_passphrase(server):
+    known, key = server.folder / "known", server.folder / "locked"
+    opened = Login(passphrase=lambda _: "open sesame", key_file=key, known_hosts=known)
+    with SftpFolder(server.address, opened) as folder:
+        assert folder.names() == []
+    wrong = Login(passphrase=lambda _: "wrong", key_file=key, known_hosts=known)
+    assert "no private key that can be used" in failing(server, wrong)
+
+
+def test_the_agent_is_asked(server, tmp_path, monkeypatch):
+    socket_path = tmp_path / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket_path], stdout=subprocess.PIPE)
+    try:
+        assert agent.stdout is not None
+        agent.stdout.readline()  # the socket is there when it has said where
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket_path))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        key = server.folder / "user"
+        subprocess.run(["ssh-add", "-q", key], check=True)
+        with SftpFolder(server.address, Login(known_hosts=server.folder / "known")) as folder:
+            assert folder.names() == []
+    finally:
+        agent.terminate()
+        agent.communicate()
+
+
+def test_no_such_directory(server):
+    text = failing(server, server.login, address=server.address + "/nowhere")
+    assert text.endswith("/root/nowhere: no such file or directory")
+
+
+def test_a_read_only_directory(server):
+    server.kill()
+    server.start(sftp_options="-R")
+    text = failing(server, server.login, lambda folder: folder.write("a", b"b"))
+    assert text.endswith("/root/a: permission denied")
+    assert names(server) == []
+
+
+def test_no_server(server):
+    server.kill()
+    assert "cannot connect" in failing(server, server.login)
+    text = failing(server, server.login, address="sftp://host.invalid/x")
+    assert "no such host" in text
+
+
+def test_a_write_that_fails_leaves_nothing_behind_and_runs_again(server, clusters, trustlab):
+    """RLIMIT_FSIZE of the server in place of a full disk."""
+    server.kill()
+    server.start(file_bytes=100_000)
+    data = os.urandom(300_000)
+    with SftpFolder(server.address, server.login) as folder:
+        folder.write("whole", b"old")
+        with pytest.raises(SftpError):
+            folder.write("whole", data)
+        assert folder.read("whole", 10) == b"old"
+    assert names(server) == ["whole"]
+    server.kill()
+    server.start()
+    with SftpFolder(server.address, server.login) as folder:
+        folder.write("whole", data)
+        assert folder.read("whole", 300_000) == data
+    assert names(server) == ["whole"]
+
+
+def test_a_server_killed_in_mid_transfer(server):
+    data = os.urandom(3_000_000)
+    kills = [server.kill]
+
+    def kill_at_half(_name: str, done: int, _size: int) -> None:
+        if done > len(data) // 2 and kills:
+            kills.pop()()
+
+    with SftpFolder(server.address, server.login, kill_at_half) as folder:
+        with pytest.raises(SftpError, match="connection lost"):
+            folder.write("bundle.p12", data)
+        (left,) = names(server)
+        assert left.startswith(".bundle.p12.")
+        server.start()
+        assert folder.names() == []
+        folder.write("bundle.p12", data)
+        assert folder.read("bundle.p12", len(data)) == data
+    assert names(server) == ["bundle.p12"]
+
+
+def test_an_interrupted_command_leaves_nothing_behind(server):
+    def interrupt(_name: str, done: int, size: int) -> None:
+        if done < size:
+            raise KeyboardInterrupt
+
+    with SftpFolder(server.address, server.login, interrupt) as folder:
+        with pytest.raises(KeyboardInterrupt):
+            folder.write("bundle.p12", bytes(100_000))
+        assert folder.names() == []
+    assert names(server) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("sftp://user:secret@host/x", "every user can see it"),
+        ("sftp:///x", "sftp://USER@HOST"),
+        ("sftp://host:99999/x", "out of range"),
+        ("sftp://host/x?y", "sftp://USER@HOST"),
+    ],
+)
+def test_addresses_that_are_none(address, text, clusters, trustlab):
+    result = trustlab(clusters.a, "bundle", "list", address)
+    assert result.code == 3
+    assert text in result.err
+    assert "secret" not in result.err
