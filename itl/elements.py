@@ -86,27 +86,29 @@ def _walk(
 
     The length element may stand anywhere; until it was met, the longest length is the bound.
     """
+    # Every element of a list passes here: what the loop needs is bound outside it.
+    names, widths, groups, pads = grammar.names, grammar.widths, grammar.groups, grammar.pads
     elements: list[Element] = []
     seen: dict[int, int] = {}
     position, bound, declared = start, min(len(data), start + _MAX_LENGTH), False
     while position < bound:
         tag = data[position]
-        if tag in grammar.pads:
+        if tag in pads:
             elements.append(Element(tag, b"", position))
             position += 1
             continue
         value_at = position + _HEAD
-        if tag in grammar.groups:
+        if tag in groups:
             following, value = value_at, data[position + 1 : value_at]
         else:
             following = value_at + int.from_bytes(data[position + 1 : value_at])
             value = data[value_at:following]
         if following > bound:
             raise _overrun(data, position, bound, _label(grammar, place, tag))
-        if grammar.widths.get(tag, len(value)) != len(value):
-            reason = f"length {len(value)} where {grammar.widths[tag]} is the only one known"
+        if tag in widths and len(value) != widths[tag]:
+            reason = f"length {len(value)} where {widths[tag]} is the only one known"
             raise FormatError(_label(grammar, place, tag), position, reason)
-        if tag in seen and tag in grammar.names:
+        if tag in seen and tag in names:
             reason = f"a second one; the first is at byte {seen[tag]}"
             raise FormatError(_label(grammar, place, tag), position, reason)
         seen[tag] = position
