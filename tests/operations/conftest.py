@@ -1,5 +1,6 @@
 """A node that tests of the running service copy."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ def setting(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, object], None]:
     """``setting("tvs.max_connections", 3)`` for the programs that the test starts."""
 
     def give(key: str, value: object) -> None:
-        monkeypatch.setenv(f"TRUSTLAB_SET_{key.upper().replace('.', '__')}", str(value).lower())
+        name = key.upper().replace(".", "__")
+        monkeypatch.setenv(f"TRUSTLAB_SET_{name}", json.dumps(value))
 
     return give

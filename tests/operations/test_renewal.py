@@ -1,6 +1,5 @@
 """Renewing identities: which order keeps phones, and which is refused."""
 
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,34 +8,50 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from conf.creation import Request, create_node, self_signed
-from conf.identity import IdentityError, Node, load_node, load_signer, waiting_identity_file
+from conf.identity import (
+    IDENTITIES,
+    IdentityError,
+    Node,
+    encode_identity,
+    load_node,
+    load_signer,
+    waiting_identity_file,
+)
 from conf.renewal import Bridge, Plan, RenewalError, Step, plan, served
 from conf.replacement import carry_out
 
 Renew = Callable[..., tuple[Plan, Node]]
-
-
-def make(state: Path, **changes: object) -> Path:
-    values = {
-        "cluster": "alpha",
-        "host": "pub",
-        "address": "127.0.0.1",
-        "secure": False,
-        "list_signer": None,
-        "identities": {},
-    }
-    create_node(state, Request(**(values | changes)))
-    return state
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("template") / "node")
+Make = Callable[..., Path]
 
 
 @pytest.fixture
-def state(template: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(template, tmp_path / "node")
+def make(tmp_path: Path, rsa_keys: Callable[[int], rsa.RSAPrivateKey]) -> Make:
+    """Nodes whose identities share a key, since making keys is slow."""
+
+    def do(name: str, **changes: object) -> Path:
+        values = {
+            "cluster": "alpha",
+            "host": "pub",
+            "address": "127.0.0.1",
+            "secure": False,
+            "list_signer": None,
+            "identities": {},
+        }
+        values |= changes
+        names = [one for one in IDENTITIES if "join" not in changes or one != "ITLRecovery"]
+        for one in names:
+            identity = self_signed(one, str(values["host"]), rsa_keys(0))
+            (tmp_path / f"{name}-{one}.pem").write_bytes(encode_identity(identity))
+        values["identities"] = {one: tmp_path / f"{name}-{one}.pem" for one in names}
+        create_node(tmp_path / name, Request(**values))
+        return tmp_path / name
+
+    return do
+
+
+@pytest.fixture
+def state(make: Make) -> Path:
+    return make("node")
 
 
 @pytest.fixture
@@ -116,9 +131,9 @@ def test_a_phone_that_stayed_away_is_named(state: Path, renew: Renew) -> None:
         chosen.check()
 
 
-def test_one_node_of_two_may_change_its_tvs_at_any_time(tmp_path: Path, renew: Renew) -> None:
-    first = make(tmp_path / "first")
-    second = make(tmp_path / "second", cluster=None, host="sub", join=first)
+def test_one_node_of_two_may_change_its_tvs_at_any_time(make: Make, renew: Renew) -> None:
+    first = make("first")
+    second = make("second", cluster=None, host="sub", join=first)
     for _ in range(2):
         renew(first, "ITLRecovery")
     chosen, _ = renew(first, "TVS")
@@ -129,8 +144,8 @@ def test_one_node_of_two_may_change_its_tvs_at_any_time(tmp_path: Path, renew: R
     assert load_node(first).members == load_node(second).members
 
 
-def test_callmanager_as_list_signer_takes_three_steps(tmp_path: Path, renew: Renew) -> None:
-    state = make(tmp_path / "node", list_signer="CallManager")
+def test_callmanager_as_list_signer_takes_three_steps(make: Make, renew: Renew) -> None:
+    state = make("node", list_signer="CallManager")
     steps = [renew(state, "CallManager", SEP001122334455=later())[0].step for _ in range(3)]
     assert steps == [Step.INTRODUCE, Step.SWITCH, Step.RETIRE]
 
@@ -146,9 +161,9 @@ def test_an_identity_no_list_is_signed_with_changes_at_once(state: Path, renew: 
 def test_nothing_changes_where_a_node_of_the_cluster_is_out_of_reach(
     tmp_path: Path, renew: Renew
 ) -> None:
-    first = make(tmp_path / "first")
-    second = make(tmp_path / "second", cluster=None, host="sub", join=first)
-    second.rename(tmp_path / "elsewhere")
+    first = make("first")
+    second = make("second", cluster=None, host="sub", join=first)
+    second.rename(second.with_name("elsewhere"))
     with pytest.raises(IdentityError, match="nothing was changed"):
         renew(first, "ITLRecovery")
     assert not waiting_identity_file(first, "ITLRecovery", "next").exists()
