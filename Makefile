@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test demo check clean
+.PHONY: run test demo check clean bench-itl fuzz
 
 run: $(VENV)/.run
 	@$(BIN)/python -m lab.first_run
@@ -34,3 +34,9 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 
 clean:
 	rm -rf $(VENV) dist build
+
+bench-itl: $(VENV)/.test
+	@$(BIN)/python -m tests.bench.itl_lists
+
+fuzz: $(VENV)/.test
+	@$(BIN)/python -m tests.fuzz.fuzz_lists --seconds $(or $(SECONDS),60)
