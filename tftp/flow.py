@@ -8,10 +8,12 @@ from tftp.content import Content
 from tftp.packets import Request
 from tftp.receiver import Receiver
 from tftp.sender import Sender
-from tftp.sockets import Address, peer_text
+from tftp.sockets import Address, bound_wait, peer_text
 from tftp.transfer import Burst, Outcome
 from tftp.uploads import Upload
 
+ACK_ROOM = 256  # octets: an ACK, or an ERROR with most of its text
+NEAR_SECONDS = 0.001
 _DEVICE = re.compile(r"SEP[0-9A-Fa-f]{12}")
 
 
@@ -19,6 +21,7 @@ class Flow:
     """A transfer of the engine."""
 
     __slots__ = (
+        "bounded",
         "connected",
         "content",
         "datagram",
@@ -50,14 +53,25 @@ class Flow:
         self.connected = connected
         self.recv = connected.recv
         self.send = connected.send
-        # one octet more than the longest packet, so that a longer one shows
-        self.recv_size = 600 if upload is None else max(600, transfer.terms.blksize + 5)
+        # of a longer packet enough is left to see that it is too long
+        self.recv_size = ACK_ROOM if upload is None else transfer.terms.blksize + 256
         self.peer = peer
         self.request = request
         self.datagram = datagram
         self.started = now
         self.content = content
+        self.bounded = False
         self.upload = upload
+
+    def near(self) -> bool:
+        """Whether the peer answers so soon that waiting for it in a recv is worth it."""
+        smoothed = self.transfer.timer.smoothed
+        if smoothed is None or smoothed > NEAR_SECONDS:
+            return False
+        if not self.bounded:
+            self.bounded = True
+            bound_wait(self.connected)
+        return True
 
     def event(self, outcome: Outcome, now: float) -> dict[str, object]:
         """What is reported once the transfer ended."""

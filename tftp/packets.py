@@ -1,8 +1,10 @@
 """Packets of RFC 1350 and RFC 2347: octets to values and back."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 from tftp import PacketError
 
@@ -37,8 +39,7 @@ class ErrorCode(IntEnum):
     OPTIONS_REFUSED = 8
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """RRQ or WRQ.
 
     ``mode`` and the names of ``options`` are lower case, as neither depends on case; values are
@@ -48,7 +49,7 @@ class Request:
     opcode: Opcode
     name: str
     mode: str = "octet"
-    options: dict[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -88,12 +88,11 @@ def _asked(notes: list[tuple[int, int, bytes]], peer: Address) -> Address | None
 def transfer_socket(family: int, local: Address, peer: Address) -> socket.SocketType:
     """A connected socket from a port of its own: the kernel checks the peer's TID from here on.
 
-    Raises OSError, for one when descriptors run out.
+    Its calls block unless MSG_DONTWAIT says otherwise, see :func:`bound_wait`. Raises OSError, for
+    one when descriptors run out.
     """
     # the C type: the Python class around it takes as long as the system call
-    made = socket.SocketType(
-        family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0
-    )
+    made = socket.SocketType(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
     try:
         made.bind(local)
         made.connect(peer)
@@ -101,6 +100,11 @@ def transfer_socket(family: int, local: Address, peer: Address) -> socket.Socket
         made.close()
         raise
     return made
+
+
+def bound_wait(connected: socket.SocketType) -> None:
+    """Let a blocking recv of ``connected`` end after two ticks of the kernel, some milliseconds."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 1000))
 
 
 def path_blksize(connected: socket.SocketType) -> int:
@@ -123,12 +127,12 @@ def send_window(connected: socket.SocketType, burst: memoryview, segment: int) -
     for at in range(0, len(burst), step):
         part = burst[at : at + step]
         try:
-            connected.sendmsg([part], note)
+            connected.sendmsg([part], note, socket.MSG_DONTWAIT)
         except OSError as error:
             if error.errno not in _NO_SEGMENTATION:
                 raise
             for start in range(0, len(part), segment):
-                connected.send(part[start : start + segment])
+                connected.send(part[start : start + segment], socket.MSG_DONTWAIT)
 
 
 def widen_receive_buffer(bound: socket.socket, wanted: int) -> int:

@@ -8,10 +8,11 @@ MOST_SECONDS = 5.0
 class RetransmitTimer:
     """How long to wait for an answer: smoothed round trips, doubled by repeated loss.
 
-    ``seconds`` is the wait now; ``most_seconds`` bounds it: a negotiated timeout (RFC 2349) or 5.
+    ``seconds`` is the wait now, ``smoothed`` the round trip (None before the first);
+    ``most_seconds`` bounds it: a negotiated timeout (RFC 2349) or 5.
     """
 
-    __slots__ = ("_base", "_losses", "_smoothed", "_variation", "most_seconds", "seconds")
+    __slots__ = ("_base", "_losses", "_variation", "most_seconds", "seconds", "smoothed")
 
     def __init__(
         self, most_seconds: float = MOST_SECONDS, first_seconds: float = FIRST_SECONDS
@@ -19,18 +20,18 @@ class RetransmitTimer:
         self.most_seconds = most_seconds
         self._base = first_seconds
         self._losses = 0
-        self._smoothed: float | None = None
+        self.smoothed: float | None = None
         self._variation = 0.0
         self.seconds = min(first_seconds, most_seconds)
 
     def sample(self, round_trip: float) -> None:
         """Learn from an answer to something sent once (Karn's rule)."""
-        if self._smoothed is None:
-            self._smoothed, self._variation = round_trip, round_trip / 2
+        if self.smoothed is None:
+            self.smoothed, self._variation = round_trip, round_trip / 2
         else:
-            self._variation += (abs(round_trip - self._smoothed) - self._variation) / 4
-            self._smoothed += (round_trip - self._smoothed) / 8
-        self._base = max(LEAST_SECONDS, self._smoothed + 4 * self._variation)
+            self._variation += (abs(round_trip - self.smoothed) - self._variation) / 4
+            self.smoothed += (round_trip - self.smoothed) / 8
+        self._base = max(LEAST_SECONDS, self.smoothed + 4 * self._variation)
         self.progress()
 
     def progress(self) -> None:
