@@ -1,10 +1,11 @@
 """Serve TVS on listening sockets: accept, count, start a task for each connection, drain."""
 
 import errno
+import math
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import trio
 from OpenSSL import SSL
@@ -12,6 +13,7 @@ from trio.lowlevel import checkpoint, wait_readable
 
 from tvs.answers import AnswerPolicy
 from tvs.limits import ConnectionLimits
+from tvs.lobby import Guest, Lobby
 from tvs.service import ContextPolicy, Counters, Deadlines, Reply, ReplyPolicy, Report, Service
 from tvs.session import Session
 from tvs.snapshot import Snapshot
@@ -76,39 +78,62 @@ async def serve_tvs(
         context_policy=context_policy,
     )
     stop = trio.Event() if stop is None else stop
+    lobby = Lobby()
     try:
-        async with _deadlines_watched(service), trio.open_nursery() as connections:
+        async with trio.open_nursery() as connections:
+            lobby.start = partial(_start, service, connections)
             async with trio.open_nursery() as accepting:
+                accepting.start_soon(lobby.run)
+                accepting.start_soon(_watch_deadlines, service, lobby)
                 for listener in listeners:
-                    accepting.start_soon(_accept, listener, service, connections)
+                    accepting.start_soon(_accept, listener, service, lobby)
                 task_status.started()
                 await stop.wait()
                 accepting.cancel_scope.cancel()
             service.stopping = True
             for listener in listeners:
                 await listener.aclose()
+            _send_away(lobby.overdue(math.inf), service)
             for session in tuple(service.sessions):
                 session.stop_if_idle()
+            # from here on connections have the drain's deadline instead of their own
             connections.cancel_scope.deadline = trio.current_time() + drain_seconds
     finally:
+        _send_away(lobby.overdue(math.inf), service)
+        lobby.close()
         for listener in listeners:
             listener.socket.close()
 
 
-@asynccontextmanager
-async def _deadlines_watched(service: Service) -> AsyncIterator[None]:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch_deadlines, service)
-        yield
-        nursery.cancel_scope.cancel()
+def _start(service: Service, connections: trio.Nursery, guest: Guest) -> None:
+    connections.start_soon(Session(service, guest).run)
 
 
-async def _watch_deadlines(service: Service) -> None:
+async def _watch_deadlines(service: Service, lobby: Lobby) -> None:
     while True:
         await trio.sleep(DEADLINE_CHECK_SECONDS)
         now = trio.current_time()
         for session in [one for one in service.sessions if one.deadline < now]:
             session.expire()
+        late = lobby.overdue(now - service.deadlines.handshake)
+        for guest in late:
+            service.counters.timed_out += 1
+            service.report_problem(
+                device=None,
+                peer=guest.peer,
+                outcome="timed out",
+                reason="connected and said nothing"
+                if guest.lowat == 1
+                else "the hello did not end in time",
+                milliseconds=round((now - guest.since) * 1000, 3),
+            )
+        _send_away(late, service)
+
+
+def _send_away(guests: Iterable[Guest], service: Service) -> None:
+    for guest in guests:
+        guest.socket.close()
+        service.release(guest.address[0])
 
 
 def _descriptors_left() -> int:
@@ -119,9 +144,7 @@ def _descriptors_left() -> int:
     return max(1, soft - RESERVED_DESCRIPTORS)
 
 
-async def _accept(
-    listener: trio.SocketListener, service: Service, connections: trio.Nursery
-) -> None:
+async def _accept(listener: trio.SocketListener, service: Service, lobby: Lobby) -> None:
     # accept4 on a plain socket that shares the listener's: trio's accept costs a task switch each
     trio_socket = listener.socket
     with socket.fromfd(trio_socket.fileno(), trio_socket.family, trio_socket.type) as listening:
@@ -141,24 +164,18 @@ async def _accept(
                         service.report_refusal(peer="", reason=f"cannot accept: {error.strerror}")
                         await trio.sleep(_EXHAUSTED_PAUSE_SECONDS)
                     break  # else the client was gone before it was accepted
-                _admit(connected, address, service, connections)
+                _admit(connected, address[:2], service, lobby)
             await checkpoint()
 
 
 def _admit(
-    connected: socket.socket,
-    address: tuple[str, int],
-    service: Service,
-    connections: trio.Nursery,
+    connected: socket.socket, address: tuple[str, int], service: Service, lobby: Lobby
 ) -> None:
-    host, port = address[:2]
-    peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    refusal = service.limits.admit(host)
+    guest = Guest(connected, address, trio.current_time())
+    refusal = service.admit(address[0])
     if refusal:
         connected.close()
-        service.counters.refused += 1
-        service.report_refusal(peer=peer, reason=refusal)
+        service.report_refusal(peer=guest.peer, reason=refusal)
         return
     connected.setblocking(False)  # noqa: FBT003 - the standard library's own signature
-    service.counters.accepted += 1
-    connections.start_soon(Session(service, connected, host, peer).run)
+    lobby.admit(guest)

@@ -107,6 +107,21 @@ class Service:
         other = self.context_policy(address) if self.context_policy else None
         return self.context() if other is None else other
 
+    def admit(self, address: str) -> str | None:
+        """Count a new connection from ``address``, or say in words why it is refused."""
+        refusal = self.limits.admit(address)
+        if refusal:
+            self.counters.refused += 1
+        else:
+            self.counters.accepted += 1
+            self.counters.open += 1
+        return refusal
+
+    def release(self, address: str) -> None:
+        """Count an admitted connection as gone."""
+        self.limits.release(address)
+        self.counters.open -= 1
+
     def report_problem(
         self, *, device: str | None, peer: str, outcome: str, reason: str, milliseconds: float
     ) -> None:

@@ -1,13 +1,10 @@
-"""One connection of a phone, from the first octet to the end, in a task of its own.
+"""One connection of a phone, from its first record to the end, in a task of its own.
 
-The TLS object works on the socket itself; it is made only once a whole first record has arrived,
-so that a silent client, or one that dribbles its hello, costs a task and a socket. Each phase
-sets ``deadline``; the server looks through all of them several times a second and cuts off the
-overdue. That costs a connection much less than a cancel scope with timers of its own.
+The TLS object works on the socket itself. Each phase sets ``deadline``; the server looks through
+all of them several times a second and cuts off the overdue. That costs a connection much less
+than a cancel scope with timers of its own.
 """
 
-import socket
-import struct
 from contextlib import suppress
 from datetime import UTC, datetime
 from time import perf_counter
@@ -19,18 +16,14 @@ from trio.lowlevel import checkpoint, wait_readable, wait_writable
 from tvs.answers import answer
 from tvs.connection import MessageBuffer
 from tvs.happenings import answer_event, device_of, session_facts
+from tvs.lobby import Guest
 from tvs.messages import MessageError, Request, encode_response
 from tvs.service import Service
 from tvs.tls import openssl_reason
 
 READ_BYTES = 4096
-RECORD_HEADER = struct.Struct(">BHH")  # content type, version, length (RFC 8446, 5.1)
-HANDSHAKE_RECORD = 22
-SSL3_MAJOR = 3
-PEEK_BYTES = 2048  # a hello with a post-quantum key share takes some 1,700
 
 _OVERDUE = {
-    "first octet": "connected and said nothing",
     "handshake": "the handshake did not end in time",
     "request": "a request was begun and not ended in time",
     "write": "the answer was not taken in time",
@@ -41,26 +34,25 @@ _OVERDUE = {
 class Session:
     """Serves one accepted connection; :meth:`run` is its whole life."""
 
-    def __init__(self, service: Service, connected: socket.socket, address: str, peer: str) -> None:
+    def __init__(self, service: Service, guest: Guest) -> None:
         self._service = service
-        self._socket = connected
-        self._address = address
-        self._peer = peer
-        self._phase = "first octet"
+        self._socket = guest.socket
+        self._address = guest.address[0]
+        self._peer = guest.peer
+        self._phase = "handshake"
         self._cut: str | None = None
         self._device: str | None = None
         self._tls: SSL.Connection | None = None
         self._facts: dict[str, object] | None = None
-        self._started = trio.current_time()
-        self.deadline = self._started + service.deadlines.handshake
+        self._started = guest.since
+        self.deadline = guest.since + service.deadlines.handshake
 
     async def run(self) -> None:
         """Serve until the peer leaves, a deadline passes or the service stops; never raises."""
         service = self._service
         service.sessions.add(self)
-        service.counters.open += 1
         try:
-            await self._serve()
+            await self._requests(await self._handshake())
         except trio.ClosedResourceError:
             self._tell_cut()
         except MessageError as error:
@@ -77,8 +69,7 @@ class Session:
         finally:
             self._close()
             service.sessions.discard(self)
-            service.limits.release(self._address)
-            service.counters.open -= 1
+            service.release(self._address)
 
     def expire(self) -> None:
         """End now: the deadline has passed."""
@@ -90,39 +81,12 @@ class Session:
 
     def stop_if_idle(self) -> None:
         """End now unless a handshake, a request or an answer is under way."""
-        if self._phase in {"first octet", "idle"}:
+        if self._phase == "idle":
             self._cut_off("stopped")
 
     def _cut_off(self, why: str) -> None:
         self._cut = why
         trio.lowlevel.notify_closing(self._socket)  # its wait ends with ClosedResourceError
-
-    async def _serve(self) -> None:
-        if not await self._first_record():
-            return
-        tls = await self._handshake()
-        await self._requests(tls)
-
-    async def _first_record(self) -> bool:
-        """Wait for a whole TLS record without making a TLS object; False: the peer has left."""
-        while True:
-            try:
-                seen = self._socket.recv(PEEK_BYTES, socket.MSG_PEEK)
-            except BlockingIOError:
-                await wait_readable(self._socket)
-                continue
-            break
-        self._phase = "handshake"
-        for _ in range(2):  # the record's head, then the whole record
-            missing = _record_bytes(seen)
-            if not seen or len(seen) >= missing or missing > PEEK_BYTES:
-                break
-            # readable now means that so many octets are there, or that the peer has ended
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, missing)
-            await wait_readable(self._socket)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            seen = self._socket.recv(PEEK_BYTES, socket.MSG_PEEK)
-        return bool(seen)
 
     async def _handshake(self) -> SSL.Connection:
         service, address = self._service, self._address
@@ -275,12 +239,3 @@ class Session:
             with suppress(SSL.Error):
                 self._tls.shutdown()
         self._socket.close()
-
-
-def _record_bytes(seen: bytes) -> int:
-    """How many octets are needed to hold the record that ``seen`` begins; 1 for what is no TLS."""
-    if len(seen) < RECORD_HEADER.size:
-        return RECORD_HEADER.size
-    kind, version, length = RECORD_HEADER.unpack_from(seen)
-    is_hello = kind == HANDSHAKE_RECORD and version >> 8 == SSL3_MAJOR
-    return RECORD_HEADER.size + length if is_hello else 1

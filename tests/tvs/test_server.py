@@ -16,6 +16,8 @@ from tvs.messages import Request, encode_request
 from tvs.server import Reply
 from tvs.tls import TlsError, client_context, identity_warnings, server_context
 
+FIRST_RECORD = bytes.fromhex("1603010005010000fc03")  # a whole record that begins a hello
+
 in_thread = trio.to_thread.run_sync
 
 
@@ -117,6 +119,7 @@ async def test_the_deadlines_of_each_phase(serve) -> None:
     seconds = {"handshake_seconds": 0.2, "request_seconds": 0.2, "idle_seconds": 0.2}
     expected = [
         "connected and said nothing",
+        "the hello did not end in time",
         "the handshake did not end in time",
         "a request was begun and not ended in time",
     ]
@@ -124,12 +127,14 @@ async def test_the_deadlines_of_each_phase(serve) -> None:
         silent = await trio.open_tcp_stream("127.0.0.1", tvs.port)
         half = await trio.open_tcp_stream("127.0.0.1", tvs.port)
         await half.send_all(bytes.fromhex("1603010200010001fc0303"))
+        whole = await trio.open_tcp_stream("127.0.0.1", tvs.port)
+        await whole.send_all(FIRST_RECORD)
         with trio.fail_after(5):
             assert await silent.receive_some() == b""
         async with connect("127.0.0.1", tvs.port) as begun:
             begun._tls.send(verify_octets(tvs.trusted.der)[:20])
             reasons = {
-                (await tvs.event("tvs.connection", number))["reason"] for number in (1, 2, 3)
+                (await tvs.event("tvs.connection", number))["reason"] for number in (1, 2, 3, 4)
             }
         async with connect("127.0.0.1", tvs.port) as idle:
             await idle.verify(certificate=tvs.trusted.der)
@@ -137,8 +142,9 @@ async def test_the_deadlines_of_each_phase(serve) -> None:
                 assert await idle._receive() == b""
         await silent.aclose()
         await half.aclose()
+        await whole.aclose()
     assert reasons == set(expected)
-    assert tvs.counters.timed_out == 3
+    assert tvs.counters.timed_out == 4
 
 
 async def test_a_client_that_does_not_read_is_cut_off_and_nobody_waits(serve) -> None:
@@ -182,11 +188,10 @@ async def test_limits_refuse_the_new_and_keep_the_old(serve) -> None:
 
 async def test_of_too_many_unfinished_handshakes_the_oldest_goes(serve) -> None:
     async with serve(max_unfinished_handshakes=2) as tvs:
-        hello = bytes.fromhex("1603010005010000fc03") * 5  # a record that begins a long hello
         streams = []
         for _ in range(3):
             streams.append(await trio.open_tcp_stream("127.0.0.1", tvs.port))
-            await streams[-1].send_all(hello[:10])
+            await streams[-1].send_all(FIRST_RECORD)
         event = await tvs.event("tvs.connection")
         assert event["outcome"] == "dropped"
         assert "2 handshakes are unfinished, and this is the oldest" in event["reason"]
