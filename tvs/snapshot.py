@@ -127,6 +127,8 @@ def _minimal(serial: bytes) -> bytes:
 def _names(text: str) -> _NameKey:
     """The attributes of a name text that CUCM prints, in an order of their own."""
     found = list(_ATTRIBUTE.finditer(text))
+    if not found:
+        return (("", text),)
     ends = [match.start() for match in found[1:]] + [len(text)]
     pairs = (
         (match[1].upper(), " ".join(text[match.end() : end].split()).casefold())

@@ -20,6 +20,7 @@ from tests.phone.servers import (
     udp_socket,
 )
 from tvs.answers import AnswerPolicy
+from tvs.client import query
 from tvs.messages import Command, Response, encode_response
 from tvs.server import Reply
 
@@ -389,3 +390,9 @@ async def test_an_old_phone_cannot_ask_a_modern_tvs(nursery, source, destination
         run = await boot_at(nursery, phone, files_of(destination, MAC))
         outcomes[profile] = run.verdict
     assert outcomes == {"modern": BootVerdict.REFUSED, "legacy": BootVerdict.UPDATED}
+
+
+async def test_a_name_without_attributes_is_answered_too(nursery, source):
+    tvs = await serve_trust(nursery, source.tvs, known(source.recovery))
+    reply = await query(tvs.address, tvs.port, subject="x", issuer="y", serial=b"\1")
+    assert reply.status == 1
