@@ -34,10 +34,8 @@ from tftp.content import Answer
 from tvs import TvsError
 from tvs.answers import AnswerPolicy
 from tvs.snapshot import Entry, Snapshot, entry_of
-from tvs.store import TrustStore
+from tvs.store import STORE_FILE, TrustStore
 from tvs.tls import Profile, server_context
-
-STORE_FILE = "store.sqlite3"
 
 
 class TrustPlane:

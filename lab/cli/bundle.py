@@ -10,13 +10,13 @@ from cyclopts import App, Parameter
 
 from conf import ConfError
 from conf.identity import load_node
-from conf.settings import load_settings
+from conf.settings import Settings, load_settings
 from itl.roles import TRUST_STORES
 from lab.cli import terminal
 from lab.cli.carrier import Carrier
 from lab.cli.confirmation import confirm_signers
 from lab.cli.receipts import note, show_consolidation, show_files, show_receipt, show_receipts, warn
-from tvs.answers import AnswerPolicy
+from lab.policy import answer_policy
 from tvs.bulk import IMPORTED, REFUSED, carry_out, draft, export, own_of, write_consolidated
 from tvs.bundles import BundleError, BundleFile, Encryption, consolidate, with_type
 from tvs.changes import UnknownReceiptError, new_receipt
@@ -34,7 +34,6 @@ app = App(name="bundle", help="Exchange certificates between clusters through a 
 Flag = Annotated[bool, Parameter(negative="")]
 Types = Annotated[list[str] | None, Parameter(name="--type", negative="")]
 HERE = Carrier()
-POLICY = AnswerPolicy()
 
 
 @app.command(name="export")
@@ -182,16 +181,17 @@ def import_command(
         Print the receipt as one JSON object.
     """
     state, wanted = terminal.state_dir(), _types(types)
-    node, stores = load_node(state), _mapping(state)
+    node, settings = load_node(state), load_settings(state)
+    stores, policy = _mapping(settings), answer_policy(settings.tvs.answers)
     with carrier.opened(where) as exchange:
         files = _typed(carrier.read(exchange), wanted)
     with closing(TrustStore.open(state / STORE_FILE)) as store:
         present = {entry.sha256: entry for entry in store.entries()}
         plan = plan_import(
-            files, own=own_of(node), stores=stores, types=wanted, present=present, policy=POLICY
+            files, own=own_of(node), stores=stores, types=wanted, present=present, policy=policy
         )
         warn(plan.missing, files)
-        receipt = draft(plan, present, POLICY, where=where, dry_run=dry_run, now=datetime.now(UTC))
+        receipt = draft(plan, present, policy, where=where, dry_run=dry_run, now=datetime.now(UTC))
         if receipt["outcome"] == IMPORTED:
             confirmed_by = confirm_signers(plan.signers, yes=yes, expected=expect_fingerprints)
             receipt = carry_out(plan, store, receipt, confirmed_by=confirmed_by)
@@ -294,8 +294,8 @@ def _encryption(*, legacy: bool) -> Encryption:
     return "legacy" if legacy else "modern"
 
 
-def _mapping(state: Path) -> dict[str, tuple[str, ...]]:
-    stores = load_settings(state).bundles.stores
+def _mapping(settings: Settings) -> dict[str, tuple[str, ...]]:
+    stores = settings.bundles.stores
     for type_name, names in stores.items():
         if type_name not in EXCHANGED_TYPES:
             raise ConfError(f"bundles.stores: no type {type_name!r} is exchanged")

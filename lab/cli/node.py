@@ -13,7 +13,7 @@ from conf.identity import load_node
 from lab.cli import terminal
 from lab.cli.welcome import show_node, show_running
 from lab.daemon import Running, run_daemon
-from tvs.store import TrustStore
+from tvs.store import STORE_FILE, TrustStore
 
 PRIVATE_UMASK = 0o077
 
@@ -70,7 +70,7 @@ def init(
         ),
         force=force,
     )
-    TrustStore.open(state / "store.sqlite3").close()
+    TrustStore.open(state / STORE_FILE).close()
     if backup is not None:
         terminal.say(f"the node that was there is now {backup}")
     show_node(load_node(state))

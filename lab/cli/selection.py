@@ -14,8 +14,6 @@ from tvs.answers import AnswerPolicy
 from tvs.snapshot import Entry
 from tvs.store import TrustStore
 
-POLICY = AnswerPolicy()
-
 
 class NotHeldError(TvsError):
     """No certificate of the store is meant, or more than one."""
@@ -51,7 +49,7 @@ class Selection:
     node: str | None = None
     expires_within: int | None = None
 
-    def of(self, opened: TrustStore) -> list[Entry]:
+    def of(self, opened: TrustStore, policy: AnswerPolicy) -> list[Entry]:
         """The certificates of the store that are meant."""
         origins = opened.origins() if self.cluster or self.node else {}
         role = _role(self.role) if self.role is not None else None
@@ -65,7 +63,7 @@ class Selection:
             for entry in opened.entries()
             if (self.store is None or self.store in entry.stores)
             and (self.type is None or self.type == entry.type)
-            and (role is None or role in POLICY.roles_of(entry))
+            and (role is None or role in policy.roles_of(entry))
             and (self.cluster is None or self.cluster == origins[entry.sha256][0])
             and (self.node is None or self.node == origins[entry.sha256][1])
             and (until is None or entry.not_after < until)

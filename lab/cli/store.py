@@ -21,7 +21,9 @@ from lab.cli import terminal
 from lab.cli.passwords import Passwords
 from lab.cli.receipts import add as add_row
 from lab.cli.receipts import common_name, note, print_line, table
-from lab.cli.selection import EVERYTHING, POLICY, NotHeldError, Selection, held
+from lab.cli.selection import EVERYTHING, NotHeldError, Selection, held
+from lab.policy import answer_policy
+from tvs.answers import AnswerPolicy
 from tvs.bundles import encode
 from tvs.changes import Change, new_receipt
 from tvs.receipts import entry_json, event_json
@@ -64,7 +66,7 @@ def add(
         raise ConfError(f"--type {type_name}: known are {', '.join(CERTIFICATE_TYPES)}")
     ders = load_certificates(certificate.read_bytes())
     source = f"added from {certificate.name}"
-    with _opened() as opened:
+    with _opened() as (opened, policy):
         changes = []
         for der in dict.fromkeys(ders):
             entry = entry_of(der, type=type_name, stores=stores, source=source)
@@ -76,7 +78,7 @@ def add(
         opened.apply(changes, new_receipt("add", str(certificate)))
     for change in changes:
         if json:
-            terminal.emit(entry_json(change.after, POLICY))
+            terminal.emit(entry_json(change.after, policy))
         else:
             shown = ", ".join(sorted(change.after.stores))
             note(f"{change.after.sha256} {change.after.subject}: {shown}")
@@ -92,8 +94,8 @@ def list_command(*, json: Flag = False, selection: Selection = EVERYTHING) -> in
     json:
         Print one JSON object for each certificate.
     """
-    with _opened() as opened:
-        _show(selection.of(opened), opened, json=json)
+    with _opened() as (opened, policy):
+        _show(selection.of(opened, policy), opened, policy, json=json)
     return 0
 
 
@@ -110,15 +112,15 @@ def find(text: str, *, json: Flag = False, selection: Selection = EVERYTHING) ->
     """
     wanted = text.lower()
     digits = wanted.replace(":", "")
-    with _opened() as opened:
+    with _opened() as (opened, policy):
         found = [
             entry
-            for entry in selection.of(opened)
+            for entry in selection.of(opened, policy)
             if wanted in f"{entry.subject}\n{entry.issuer}\n{entry.source}".lower()
             or digits in (entry.serial.hex(), entry.sha256)
             or (digits and entry.sha256.startswith(digits))
         ]
-        _show(found, opened, json=json)
+        _show(found, opened, policy, json=json)
     return 0 if found else EXIT_NO
 
 
@@ -133,15 +135,15 @@ def show(fingerprint: str, *, json: Flag = False) -> int:
     json:
         Print one JSON object.
     """
-    with _opened() as opened:
+    with _opened() as (opened, policy):
         entry = held(opened, fingerprint)
         history = opened.history(entry.sha256)
     events = [event_json(event) for event in history]
     if json:
-        terminal.emit({**entry_json(entry, POLICY), "history": events})
+        terminal.emit({**entry_json(entry, policy), "history": events})
         return 0
-    roles = " ".join(role_name(role) for role in POLICY.roles_of(entry))
-    shown = {**entry_json(entry, POLICY), "stores": ", ".join(sorted(entry.stores)), "roles": roles}
+    roles = " ".join(role_name(role) for role in policy.roles_of(entry))
+    shown = {**entry_json(entry, policy), "stores": ", ".join(sorted(entry.stores)), "roles": roles}
     for key, value in shown.items():
         print_line(f"{key:10} {'' if value is None else value}")
     print_line("history")
@@ -167,7 +169,7 @@ def remove(fingerprint: str, *, stores: Stores = (), json: Flag = False) -> int:
         Print one JSON object.
     """
     _check(stores)
-    with _opened() as opened:
+    with _opened() as (opened, _):
         entry = held(opened, fingerprint)
         leaving = entry.stores & frozenset(stores or entry.stores)
         if not leaving:
@@ -194,7 +196,7 @@ def verify(certificate: Path | None = None, *, json: Flag = False) -> int:
     json:
         Print one JSON object for each certificate, or for the store.
     """
-    with _opened() as opened:
+    with _opened() as (opened, policy):
         if certificate is None:
             return _verify_store(opened, json=json)
         found = [
@@ -204,12 +206,12 @@ def verify(certificate: Path | None = None, *, json: Flag = False) -> int:
     for der, entry in found:
         subject = describe(der).subject
         if json:
-            held_as = entry_json(entry, POLICY) if entry else None
+            held_as = entry_json(entry, policy) if entry else None
             terminal.emit({"subject": subject, "trusted": entry is not None, "entry": held_as})
         elif entry is None:
             note(f"{subject}: not in the store")
         else:
-            roles = " ".join(role_name(role) for role in POLICY.roles_of(entry))
+            roles = " ".join(role_name(role) for role in policy.roles_of(entry))
             note(f"{subject}: in {', '.join(sorted(entry.stores))}; roles {roles}")
     return 0 if all(entry for _, entry in found) else EXIT_NO
 
@@ -244,8 +246,8 @@ def export(
     password_file:
         Its first line locks the PKCS12; else TRUSTLAB_BUNDLE_PASSWORD, else "trustlab".
     """
-    with _opened() as opened:
-        entries = selection.of(opened)
+    with _opened() as (opened, policy):
+        entries = selection.of(opened, policy)
     if not entries:
         raise NotHeldError("no such certificate in the store; nothing was written")
     if pkcs12:
@@ -262,11 +264,11 @@ def export(
 
 
 @contextmanager
-def _opened() -> Iterator[TrustStore]:
+def _opened() -> Iterator[tuple[TrustStore, AnswerPolicy]]:
     state = terminal.state_dir()
-    load_settings(state)
+    policy = answer_policy(load_settings(state).tvs.answers)
     with closing(TrustStore.open(state / STORE_FILE)) as opened:
-        yield opened
+        yield opened, policy
 
 
 def _check(stores: Sequence[str]) -> None:
@@ -275,13 +277,15 @@ def _check(stores: Sequence[str]) -> None:
             raise ConfError(f"--store {name}: known are {', '.join(TRUST_STORES)}")
 
 
-def _show(entries: Sequence[Entry], opened: TrustStore, *, json: bool) -> None:
+def _show(
+    entries: Sequence[Entry], opened: TrustStore, policy: AnswerPolicy, *, json: bool
+) -> None:
     now = datetime.now(UTC)
     origins = opened.origins()
     if json:
         for entry in entries:
             cluster, node = origins[entry.sha256]
-            terminal.emit({**entry_json(entry, POLICY), "cluster": cluster, "node": node})
+            terminal.emit({**entry_json(entry, policy), "cluster": cluster, "node": node})
         return
     rows = table("", "type", "common name", "stores", "roles", "from", "expires", "sha256")
     for entry in entries:
@@ -291,7 +295,7 @@ def _show(entries: Sequence[Entry], opened: TrustStore, *, json: bool) -> None:
             entry.type or "?",
             common_name(entry.subject),
             ", ".join(sorted(entry.stores)),
-            " ".join(role_name(role) for role in POLICY.roles_of(entry)),
+            " ".join(role_name(role) for role in policy.roles_of(entry)),
             f"{cluster}/{node}" if node else entry.source,
             f"{entry.not_after:%Y-%m-%d}",
             entry.sha256[:16],
