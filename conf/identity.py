@@ -139,7 +139,7 @@ def load_node(state: Path) -> Node:
 def _overlap(state: Path, list_signer: str) -> tuple[bytes, ...]:
     names = dict.fromkeys(("CallManager", list_signer))
     paths = [waiting_identity_file(state, name, when) for name in names for when in WAITING]
-    return tuple(read_identity(path).chain[0] for path in paths if path.exists())
+    return tuple(read_certificate(path) for path in paths if path.exists())
 
 
 def write_member(folder_of: Path, member: Member) -> None:
@@ -219,16 +219,24 @@ def read_signer(certificate: Path, key: Path) -> Signer:
     return as_signer(_matching((der,), _read_key(_read(key), key), certificate), key)
 
 
+def read_certificate(path: Path) -> bytes:
+    """The first certificate (DER) of a PEM file, its key not looked at: checking one is slow."""
+    return _read_chain(_read(path), path)[0]
+
+
 def read_identity(path: Path) -> TlsIdentity:
     """Key and certificates of one PEM file; the key must be that of the first certificate."""
     octets = _read(path)
     key = _read_key(octets, path)
+    return _matching(_read_chain(octets, path), key, path)
+
+
+def _read_chain(octets: bytes, path: Path) -> tuple[bytes, ...]:
     try:
         certificates = x509.load_pem_x509_certificates(octets)
     except ValueError as error:
         raise IdentityError(f"{path}: no certificate: {error}") from None
-    chain = tuple(item.public_bytes(serialization.Encoding.DER) for item in certificates)
-    return _matching(chain, key, path)
+    return tuple(item.public_bytes(serialization.Encoding.DER) for item in certificates)
 
 
 def encode_identity(identity: TlsIdentity) -> bytes:

@@ -29,8 +29,7 @@ from conf.identity import (
     Node,
     identities_folder,
     identity_file,
-    load_signer,
-    read_identity,
+    read_certificate,
     waiting_identity_file,
 )
 
@@ -178,7 +177,7 @@ def write_history(state: Path, past: tuple[Anchors, ...]) -> None:
 
 def anchors(node: Node) -> Anchors:
     """What a phone takes from the list that ``node`` serves with the identities on disk."""
-    signer = fingerprint(load_signer(node.state, node.list_signer).certificate)
+    signer = fingerprint(read_certificate(identity_file(node.state, node.list_signer)))
     sasts = {signer, fingerprint(node.own.certificates["CallManager"])}
     if node.secure:
         sasts.add(fingerprint(node.own.certificates["ITLRecovery"]))
@@ -210,10 +209,10 @@ def _after(node: Node, name: str, step: Step, now: Anchors) -> Anchors:
     new = "new"
     gone = fingerprint(node.own.certificates[name])
     if step is Step.SWITCH:
-        waiting = read_identity(waiting_identity_file(node.state, name, "next")).chain[0]
+        waiting = read_certificate(waiting_identity_file(node.state, name, "next"))
         return msgspec.structs.replace(now, signer=fingerprint(waiting))
     if step is Step.RETIRE:
-        old = read_identity(waiting_identity_file(node.state, name, "old")).chain[0]
+        old = read_certificate(waiting_identity_file(node.state, name, "old"))
         return msgspec.structs.replace(now, sasts=now.sasts - {fingerprint(old)})
     if step is Step.INTRODUCE or name == "CallManager":
         return msgspec.structs.replace(now, sasts=now.sasts | {new})

@@ -17,7 +17,7 @@ from conf.identity import (
     identity_file,
     load_node,
     publish,
-    read_identity,
+    read_certificate,
     waiting_identity_file,
 )
 from conf.renewal import Anchors, Plan, Step, keep, served
@@ -93,7 +93,7 @@ def _change(state: Path, plan: Plan, made: TlsIdentity | None) -> None:
 
 def _announce(node: Node, name: str) -> None:
     """Put the certificate now in force into this node's record, in every folder of the cluster."""
-    der = read_identity(identity_file(node.state, name)).chain[0]
+    der = read_certificate(identity_file(node.state, name))
     certificates = {**node.own.certificates, name: der}
     if certificates != dict(node.own.certificates):
         publish(node, replace(node.own, certificates=certificates))

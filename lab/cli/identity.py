@@ -9,7 +9,14 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from conf.identity import WAITING, Node, load_node, read_identity, waiting_identity_file
+from conf.identity import (
+    WAITING,
+    Node,
+    load_node,
+    read_certificate,
+    read_identity,
+    waiting_identity_file,
+)
 from conf.renewal import Bridge, Plan, Step, plan
 from conf.replacement import carry_out
 from itl.certificates import Certificate, describe
@@ -77,7 +84,7 @@ def _present(node: Node) -> list[tuple[str, str, Certificate]]:
         for when in WAITING:
             path = waiting_identity_file(node.state, name, when)
             if path.exists():
-                found.append((name, when, describe(read_identity(path).chain[0])))
+                found.append((name, when, describe(read_certificate(path))))
     return found
 
 

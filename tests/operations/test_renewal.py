@@ -159,7 +159,7 @@ def test_an_identity_no_list_is_signed_with_changes_at_once(state: Path, renew: 
 
 
 def test_nothing_changes_where_a_node_of_the_cluster_is_out_of_reach(
-    tmp_path: Path, renew: Renew
+    make: Make, renew: Renew
 ) -> None:
     first = make("first")
     second = make("second", cluster=None, host="sub", join=first)
