@@ -8,11 +8,11 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeAlias
 
+from itl.certificates import CertificateError
 from tvs.changes import Change, Event, KeptReceipt, Receipt, Undone, apply_change, keep, undo
 from tvs.schema import StoreError, connect, prepare
 from tvs.snapshot import Entry, entry_of
@@ -106,8 +106,14 @@ class TrustStore:
                 for table, child, _, _ in connection.execute("PRAGMA foreign_key_check")
             ]
         for entry in self.ever_held(""):
-            same = entry_of(entry.der, type=entry.type, stores=entry.stores, source=entry.source)
-            if same != replace(entry, not_after=same.not_after):
+            try:
+                same = entry_of(
+                    entry.der, type=entry.type, stores=entry.stores, source=entry.source
+                )
+            except CertificateError as error:
+                found.append(f"{entry.sha256}: {error}")
+                continue
+            if same != entry:
                 found.append(f"{entry.sha256}: the columns are not those of the certificate")
         return found
 
