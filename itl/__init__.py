@@ -1,19 +1,117 @@
 """First floor: the file formats (ITL, CTL, signed files): parse, build, sign, verify, show.
 
-What most programs need, by module:
+    import itl
 
-* :mod:`itl.trustlist`: ``parse_trust_list``, ``build_trust_list``, ``RecordSpec``
-* :mod:`itl.signedfile`: ``parse_signed_file``, ``sign_file``, ``recognise``
-* :mod:`itl.signing`: ``verify``, ``verify_data``, ``Verdict``
-* :mod:`itl.show`: ``show_text``, ``show_json``
-* :mod:`itl.difference`: ``compare``
-* :mod:`itl.encryption`: ``encrypt_file``, ``decrypt_file``
-* :mod:`itl.certificates`: ``describe``, ``load_certificates``
+    trust_list = itl.parse_trust_list(octets)
+    verification = itl.verify(trust_list)
+    for record in trust_list.records:
+        print(itl.role_name(record.role), record.subject)
 
-Octets go in, values and octets come out; nothing here opens a file or reads a clock. Only
-:class:`ItlError` leaves it.
+Octets go in, values and octets come out; nothing here opens a file or reads a clock, and only
+:class:`ItlError` leaves it. The names below are all that most programs need; each stands in the
+module that :data:`_HOMES` tells, where its neighbours are, and is imported when it is first used.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from itl.errors import BuildError, FormatError, ItlError
 
-__all__ = ["BuildError", "FormatError", "ItlError"]
+if TYPE_CHECKING:
+    from itl.certificates import Certificate, describe, load_certificates
+    from itl.difference import Comparison, compare
+    from itl.encryption import decrypt_file, encrypt_file, pointer_file
+    from itl.findings import Finding
+    from itl.limits import check_build
+    from itl.roles import Role, parse_role, role_name
+    from itl.show import show_text
+    from itl.signedfile import (
+        Kind,
+        SignedFile,
+        is_signed,
+        parse_signed_file,
+        recognise,
+        sign_file,
+    )
+    from itl.signing import Verdict, Verification, verify, verify_data
+    from itl.trustlist import Record, RecordSpec, TrustList, build_trust_list, parse_trust_list
+    from itl.values import document_value
+
+_HOMES = {
+    "Certificate": "certificates",
+    "describe": "certificates",
+    "load_certificates": "certificates",
+    "Comparison": "difference",
+    "compare": "difference",
+    "decrypt_file": "encryption",
+    "encrypt_file": "encryption",
+    "pointer_file": "encryption",
+    "Finding": "findings",
+    "check_build": "limits",
+    "Role": "roles",
+    "parse_role": "roles",
+    "role_name": "roles",
+    "show_text": "show",
+    "Kind": "signedfile",
+    "SignedFile": "signedfile",
+    "is_signed": "signedfile",
+    "parse_signed_file": "signedfile",
+    "recognise": "signedfile",
+    "sign_file": "signedfile",
+    "Verdict": "signing",
+    "Verification": "signing",
+    "verify": "signing",
+    "verify_data": "signing",
+    "Record": "trustlist",
+    "RecordSpec": "trustlist",
+    "TrustList": "trustlist",
+    "build_trust_list": "trustlist",
+    "parse_trust_list": "trustlist",
+    "document_value": "values",
+}
+
+__all__ = [
+    "BuildError",
+    "Certificate",
+    "Comparison",
+    "Finding",
+    "FormatError",
+    "ItlError",
+    "Kind",
+    "Record",
+    "RecordSpec",
+    "Role",
+    "SignedFile",
+    "TrustList",
+    "Verdict",
+    "Verification",
+    "build_trust_list",
+    "check_build",
+    "compare",
+    "decrypt_file",
+    "describe",
+    "document_value",
+    "encrypt_file",
+    "is_signed",
+    "load_certificates",
+    "parse_role",
+    "parse_signed_file",
+    "parse_trust_list",
+    "pointer_file",
+    "recognise",
+    "role_name",
+    "show_text",
+    "sign_file",
+    "verify",
+    "verify_data",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is used: a program that only catches ItlError need not load construct."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"itl.{home}"), name)
+    globals()[name] = value
+    return value

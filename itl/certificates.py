@@ -111,6 +111,11 @@ def serial_octets(number: int) -> bytes:
     return number.to_bytes((number.bit_length() + 7) // 8)
 
 
+def same_serial(one: bytes, other: bytes) -> bool:
+    """Whether two serial numbers are the same number: other tools may write a sign octet."""
+    return one.lstrip(b"\0") == other.lstrip(b"\0")
+
+
 @lru_cache(maxsize=_CACHED_CERTIFICATES)
 def verification_key(der: bytes) -> PublicKey:
     """The RSA or EC public key of a certificate. Raises :class:`CertificateError`."""
@@ -134,6 +139,20 @@ def load_rsa_key(octets: bytes) -> PublicKey:
     if not isinstance(key, rsa.RSAPublicKey):
         raise CertificateError("not an RSA key")
     return key
+
+
+def key_of(certificate: bytes | None, octets: bytes) -> PublicKey:
+    """The key of a record: its certificate's, or where that is missing or broken, element 7's.
+
+    Raises :class:`CertificateError`.
+    """
+    if certificate is not None:
+        try:
+            return verification_key(certificate)
+        except CertificateError:
+            if not octets:
+                raise
+    return load_rsa_key(octets)
 
 
 def _describe(der: bytes, certificate: x509.Certificate) -> Certificate:

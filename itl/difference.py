@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from itl.certificates import CertificateError, PublicKey, load_rsa_key, verification_key
+from itl.certificates import CertificateError, key_of
 from itl.document import signature_holds
 from itl.limits import size_guards
 from itl.roles import Role
@@ -123,11 +123,7 @@ def _without_signer(held: TrustList, offered: TrustList) -> tuple[Reaction, str]
 
 def _verifies(record: Record, offered: TrustList) -> bool:
     try:
-        key: PublicKey
-        if record.certificate is None:
-            key = load_rsa_key(record.public_key)
-        else:
-            key = verification_key(record.certificate)
+        key = key_of(record.certificate, record.public_key)
     except CertificateError:
         return False
     return isinstance(key, RSAPublicKey) and signature_holds(offered.raw, offered.header, key)

@@ -20,13 +20,7 @@ from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from itl.certificates import (
-    CertificateError,
-    PublicKey,
-    describe,
-    load_rsa_key,
-    verification_key,
-)
+from itl.certificates import CertificateError, describe, key_of, same_serial
 from itl.container import container_name
 from itl.document import DIGESTS, Header, digest_holds, signed_digest
 from itl.errors import FormatError
@@ -83,16 +77,6 @@ class _Candidate:
     record: int | None = None
     role: int | None = None
 
-    def key(self) -> PublicKey:
-        """The key; element 7 stands in for a certificate that is missing or cannot be read."""
-        if self.certificate is not None:
-            try:
-                return verification_key(self.certificate)
-            except CertificateError:
-                if not self.key_octets:
-                    raise
-        return load_rsa_key(self.key_octets)
-
 
 def verify_data(
     data: bytes,
@@ -102,9 +86,10 @@ def verify_data(
     now: datetime | None = None,
     lists_only: bool = False,
 ) -> Verification:
-    """Verify a whole file of any kind; see :func:`verify` for the arguments, nothing is raised.
+    """Verify a whole file of any kind; see :func:`verify` for the arguments.
 
-    ``lists_only``: anything that is no trust list is malformed.
+    ``lists_only``: anything that is no trust list is malformed. No octets of ``data`` make it
+    raise; a certificate given that cannot be read does (CertificateError).
     """
     kind = recognise(data)
     if kind in _NO_HEADER and not data.startswith(_FIRST_OCTETS):
@@ -172,7 +157,7 @@ def _decide(
     digest = signed_digest(document.raw, header) or b""
     for candidate in candidates[:_MAX_CANDIDATES]:
         try:
-            key = candidate.key()
+            key = key_of(candidate.certificate, candidate.key_octets)
         except CertificateError as error:
             found.append(Finding("signer-key", f"signer's key: {error}"))
             continue
@@ -203,7 +188,7 @@ def _cannot_verify(header: Header) -> Finding | None:
 
 def _given(header: Header, der: bytes) -> _Candidate:
     described = describe(der)
-    exact = described.serial == header.signer_serial and header.signer_issuer in {
+    exact = same_serial(described.serial, header.signer_serial) and header.signer_issuer in {
         described.issuer,
         described.issuer_in_order,
     }
@@ -215,9 +200,9 @@ def _candidates(
 ) -> list[_Candidate]:
     """Keys to try, best first: a serial number alone may match where name texts differ."""
     given = [
-        candidate
-        for candidate in (_given(header, der) for der in certificates)
-        if candidate.exact or describe(candidate.certificate or b"").serial == header.signer_serial
+        _given(header, der)
+        for der in certificates
+        if same_serial(describe(der).serial, header.signer_serial)
     ]
     if any(candidate.exact for candidate in given) or records is None:
         return sorted(given, key=lambda candidate: not candidate.exact)
@@ -230,7 +215,8 @@ def _candidates(
 
 def _own_candidates(header: Header, records: TrustList) -> Iterator[_Candidate]:
     for number, record in enumerate(records.records, start=1):
-        if record.serial == header.signer_serial and (record.certificate or record.public_key):
+        has_key = record.certificate or record.public_key
+        if has_key and same_serial(record.serial, header.signer_serial):
             yield _Candidate(
                 exact=record.is_named_by(header),
                 certificate=record.certificate,

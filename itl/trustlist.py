@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from conf.signer import Signer
-from itl.certificates import CertificateError, describe
+from itl.certificates import CertificateError, describe, same_serial
 from itl.document import (
     Header,
     check_signed,
@@ -74,7 +74,9 @@ class Record:
 
     def is_named_by(self, header: Header) -> bool:
         """Whether a header names this record's certificate as its signer."""
-        return self.serial == header.signer_serial and self.issuer == header.signer_issuer
+        return self.issuer == header.signer_issuer and same_serial(
+            self.serial, header.signer_serial
+        )
 
     def encode(self) -> bytes:
         """The record's octets, written back from its elements."""

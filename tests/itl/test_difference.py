@@ -79,8 +79,11 @@ def test_a_ctl_leaves_tvs_to_the_itl(forge, old, new):
 
 
 def test_a_list_with_a_bad_signature_is_refused(forge, old, tvs):
-    offered = of(forge, old, tvs).raw[:-1] + b"\x01"
-    assert compare(of(forge, old, tvs), parse_trust_list(offered)).reaction is Reaction.REFUSES
+    offered = bytearray(of(forge, old, tvs).raw)
+    offered[-1] ^= 1
+    assert (
+        compare(of(forge, old, tvs), parse_trust_list(bytes(offered))).reaction is Reaction.REFUSES
+    )
 
 
 def test_a_stranger_under_a_known_name_and_serial_is_refused(forge, old, tvs):

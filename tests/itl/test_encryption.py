@@ -44,7 +44,7 @@ def test_the_signature_is_over_the_encrypted_form(forge):
     data = encrypt(forge)
     signer = forge.signer().certificate
     assert verify_data(data, [signer]).verdict is Verdict.VALID
-    assert verify_data(data[:-1] + b"\0", [signer]).verdict is Verdict.INVALID
+    assert verify_data(data[:-1] + bytes((data[-1] ^ 1,)), [signer]).verdict is Verdict.INVALID
     assert b"secret" not in data
 
 

@@ -293,3 +293,59 @@ def test_records_follow_each_other_without_gap(forge):
     records = parse_trust_list(forge.list()).records
     assert all(one.offset + one.length == two.offset for one, two in pairwise(records))
     assert describe(records[0].certificate).serial == records[0].serial
+
+
+def test_a_sign_octet_before_a_serial_number_does_not_hide_the_signer(forge):
+    signer = forge.signer(serial=0x83E9)
+    document = parse_trust_list(forge.list(signer))
+    data = forge.sign_again(with_header(document, replacing(5, b"\x00\x83\xe9")), signer)
+    verification = verify_data(data)
+    assert (verification.verdict, verification.signer.record) == (Verdict.VALID, 1)
+
+
+def test_a_signer_of_3072_bits_is_verified_although_none_is_written(forge):
+    signer = forge.signer(3072, serial=3)
+    document = parse_trust_list(forge.list(records=[RecordSpec(0, signer.certificate)]))
+
+    def named(element):
+        new = {5: b"\x03", 11: b"\x09", 12: bytes(384)}.get(element.tag, element.value)
+        return element._replace(value=new)
+
+    data = forge.sign_again(with_header(document, named), signer)
+    verification = verify_data(data)
+    assert verification.verdict is Verdict.VALID
+    assert {"modulus", "group-length"} <= codes(verification)
+
+
+def test_a_certificate_given_that_is_out_of_date_is_noticed(forge):
+    past = datetime(2001, 1, 1, tzinfo=UTC)
+    old = forge.certificate(not_before=datetime(2000, 1, 1, tzinfo=UTC), not_after=past)
+    signer = Signer(old, forge.key(1024))
+    data = sign_file(b"x", name="a.sgn", signer=signer, timestamp=1)
+    verification = verify_data(data, signer=old, now=NOW)
+    assert verification.verdict is Verdict.VALID
+    assert "certificate-expired" in codes(verification)
+
+
+def test_a_broken_certificate_beside_a_good_key_leaves_the_verdict_to_the_key(forge):
+    signer = forge.signer()
+    document = parse_trust_list(forge.list(signer, [RecordSpec(0, signer.certificate)]))
+    broken = [
+        e._replace(value=bytes(len(e.value))) if e.tag == 9 else e
+        for e in document.records[0].elements
+    ]
+    data = forge.sign_again(document.header.encode() + encode_record(broken), signer)
+    verification = verify_data(data)
+    assert verification.verdict is Verdict.VALID
+    assert "certificate-unreadable" in codes(verification)
+
+
+def test_a_record_with_neither_readable_certificate_nor_key_leaves_it_open(forge):
+    document = parse_trust_list(forge.list())
+    kept = [e for e in document.records[0].elements if e.tag not in {1, 7}]
+    kept = [e._replace(value=b"\x30\x00") if e.tag == 9 else e for e in kept]
+    length = 5 + sum(3 + len(e.value) for e in kept)
+    record = encode_record([Element(1, length.to_bytes(2), 0), *kept])
+    verification = verify_data(document.header.encode() + record)
+    assert verification.verdict is Verdict.INVALID
+    assert {"signer-key", "bad-signature"} <= codes(verification)
