@@ -22,10 +22,10 @@ from lab.doors import Door, open_doors, serve_doors, warn
 from lab.events import EVENTS_FILE, EventLog, Reader
 from lab.health import tell_manager
 from lab.log import log_reader
-from lab.memory import settle
 from lab.metrics import Gauges, Metrics
 from lab.metrics_endpoint import serve_metrics
 from lab.plane import TrustPlane
+from lab.process import settle
 from lab.sockets import address_of, bind_udp, listen_tcp
 from lab.workers import Worker
 from tftp.server import serve_tftp
@@ -120,7 +120,7 @@ class _Daemon:
             mischief = await trio.to_thread.run_sync(
                 self.misbehave, self.plane, record.tvs, self.report
             )
-        serve_all = (
+        serve_all: tuple[Start, ...] = (
             partial(
                 serve_doors,
                 doors,

@@ -14,8 +14,8 @@ from conf.identity import load_node
 from conf.settings import load_settings
 from lab.doors import Door, serve_doors
 from lab.events import Event
-from lab.memory import settle
 from lab.plane import TrustPlane
+from lab.process import allow_all_descriptors, settle
 from lab.workers import READY, WorkerTask
 
 _STDIN, _STDOUT = 0, 1
@@ -25,6 +25,7 @@ def main() -> None:
     """Serve until standard input ends; the daemon decides when, no signal does."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    allow_all_descriptors()
     task = msgspec.json.decode(sys.argv[1], type=WorkerTask)
     settings = load_settings(Path(task.state), task.overrides)
     plane = TrustPlane(load_node(Path(task.state)), settings, report=_keep_to_itself)

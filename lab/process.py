@@ -1,6 +1,7 @@
-"""The garbage collector, set for a process that has loaded what it needs and now serves."""
+"""What a process that serves phones sets for itself: open files, the garbage collector."""
 
 import gc
+import resource
 
 YOUNG_OBJECTS = 10_000  # allocations between two collections of the youngest generation
 
@@ -14,3 +15,9 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 50, 100)
+
+
+def allow_all_descriptors() -> None:
+    """Raise the limit of open files as far as the system lets this user: a phone takes one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
