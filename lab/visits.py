@@ -21,7 +21,7 @@ class _Fetch(msgspec.Struct):
 
 
 def lists_taken(state: Path) -> dict[str, datetime]:
-    """When each phone last fetched a trust list and went on to its signed configuration.
+    """When each phone last fetched a trust list and went on to ask for its signed configuration.
 
     By name ("SEP001122334455"). A phone that refuses a list does not go on (assumed), so a list
     that was only fetched does not count. As far back as ``DIR/events.jsonl`` and its older files.
@@ -29,9 +29,9 @@ def lists_taken(state: Path) -> dict[str, datetime]:
     fetched: dict[str, datetime] = {}
     taken: dict[str, datetime] = {}
     for event in _events(state):
-        if event.device is None or event.file is None or event.outcome != "done":
+        if event.device is None or event.file is None:
             continue
-        if _LIST.fullmatch(event.file):
+        if event.outcome == "done" and _LIST.fullmatch(event.file):
             fetched[event.device] = event.time
         elif event.device in fetched and _SIGNED.fullmatch(event.file):
             taken[event.device] = fetched[event.device]
