@@ -28,7 +28,7 @@ def nothing(_: Mapping[str, object]) -> None:
 
 def udp_socket() -> socket.socket:
     bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    bound.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+    bound.setblocking(False)
     bound.bind(("127.0.0.1", 0))
     return bound
 
