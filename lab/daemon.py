@@ -25,7 +25,7 @@ from lab.log import log_reader
 from lab.metrics import Gauges, Metrics
 from lab.metrics_endpoint import serve_metrics
 from lab.plane import TrustPlane
-from lab.process import settle
+from lab.process import allow_all_descriptors, settle
 from lab.sockets import address_of, bind_udp, listen_tcp
 from lab.workers import Worker
 from tftp.server import serve_tftp
@@ -62,6 +62,7 @@ async def run_daemon(
     listens, and where events go. Raises :class:`~conf.ConfError` or
     :class:`~lab.sockets.PortError` before that.
     """
+    allow_all_descriptors()
     settings = load_settings(state, overrides)
     metrics = Metrics()
     with claim(state), _event_log(state, settings, metrics.read) as log:
