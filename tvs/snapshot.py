@@ -7,14 +7,15 @@ made: a changed store becomes a new snapshot.
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from itl.certificates import describe
 
+_Key = TypeVar("_Key")
 _NameKey: TypeAlias = tuple[tuple[str, str], ...]
 _ATTRIBUTE = re.compile(r"(?:^|[;,/+])\s*([A-Za-z][A-Za-z0-9]*)\s*=")
 _COMPARED = frozenset({"CN", "OU", "O", "L", "ST", "C"})  # what CUCM's name text holds
@@ -68,20 +69,8 @@ class Snapshot:
         for entry in entries:
             known = self._by_sha256.get(entry.sha256)
             self._by_sha256[entry.sha256] = _merged(known, entry) if known else entry
-        by_issuer: dict[tuple[bytes, str], list[Entry]] = {}
-        by_names: dict[tuple[bytes, _NameKey], list[Entry]] = {}
-        by_serial: dict[bytes, list[Entry]] = {}
-        by_subject: dict[str, list[Entry]] = {}
-        for entry in self._by_sha256.values():
-            serial = _minimal(entry.serial)
-            by_issuer.setdefault((serial, entry.issuer), []).append(entry)
-            by_names.setdefault((serial, _names(entry.issuer)), []).append(entry)
-            by_serial.setdefault(serial, []).append(entry)
-            by_subject.setdefault(entry.subject, []).append(entry)
-        self._by_issuer = by_issuer
-        self._by_names = by_names
-        self._by_serial = by_serial
-        self._by_subject = by_subject
+        self._by_serial = _indexed(self.entries(), lambda entry: _minimal(entry.serial))
+        self._by_subject = _indexed(self.entries(), lambda entry: entry.subject)
 
     def __len__(self) -> int:
         """How many different certificates there are."""
@@ -101,9 +90,9 @@ class Snapshot:
         The issuer text must be equal, as for the real server; where nothing is, names are compared
         attribute by attribute, whatever their order, joiner and case (assumed to be harmless).
         """
-        serial = _minimal(serial)
-        exact = self._by_issuer.get((serial, issuer))
-        return exact or self._by_names.get((serial, _names(issuer)), [])
+        same_serial = self.with_serial(serial)
+        exact = [entry for entry in same_serial if entry.issuer == issuer]
+        return exact or [entry for entry in same_serial if _names(entry.issuer) == _names(issuer)]
 
     def with_serial(self, serial: bytes) -> list[Entry]:
         """The entries with this serial number, of whatever issuer."""
@@ -116,6 +105,18 @@ class Snapshot:
 
 def _merged(first: Entry, second: Entry) -> Entry:
     return replace(first, stores=first.stores | second.stores, type=first.type or second.type)
+
+
+def _indexed(entries: Iterable[Entry], key: Callable[[Entry], _Key]) -> dict[_Key, list[Entry]]:
+    """Entries by a key. Nearly every list has one entry, so none is given room to grow."""
+    index: dict[_Key, list[Entry]] = {}
+    for entry in entries:
+        value = key(entry)
+        if value in index:
+            index[value].append(entry)
+        else:
+            index[value] = [entry]
+    return index
 
 
 def _minimal(serial: bytes) -> bytes:
