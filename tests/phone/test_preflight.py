@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from itl.roles import Role
-from itl.trustlist import parse_trust_list
+from itl.trustlist import ITL_FILENAME, parse_trust_list
 from lab.endpoint import UsageError
 from lab.phone.configuration import TvsServer
 from lab.phone.models import model
@@ -53,7 +53,9 @@ async def ready(nursery, source, destination):
     back = await serve_trust(nursery, destination.tvs, known(source.recovery, source.callmanager))
     return (
         await place_of(nursery, files_of(source, MAC, tvs)),
-        await place_of(nursery, files_of(destination, MAC), back),
+        await place_of(
+            nursery, files_of(destination, MAC) | {ITL_FILENAME: destination.itl()}, back
+        ),
     )
 
 
@@ -195,11 +197,14 @@ async def test_lists_that_cannot_be_used_are_found(nursery, ready, destination):
         good | {itl: broken[:300]},
         good | {itl: b"garbage"},
         good | {itl: destination.ctl()},
-        {name: data for name, data in good.items() if name != itl},
     ):
         found = await look(ready[0], await place_of(nursery, files))
         assert "fail" in results(found, "destination.lists")
         assert found.exit_code == 1
+    found = await look(ready[0], await place_of(nursery, {}))
+    assert results(found, "destination.lists") == ["warn"]
+    assert found.exit_code == 1
+    assert "nothing for a phone" in found.findings[-1].text
 
 
 async def test_an_unreadable_list_of_the_source_is_no_leap_of_faith(nursery, ready, source):
