@@ -52,15 +52,18 @@ async def _serve(task: WorkerTask, plane: TrustPlane) -> None:
         for number, profile in task.sockets.items()
     ]
     stop = trio.Event()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_serve_doors, doors, plane, stop)
-        nursery.start_soon(_watch, plane)
-        _tell(READY)
-        settle()
-        async for _ in trio.lowlevel.FdStream(os.dup(_STDIN)):
-            await _reload(task, plane)
-        stop.set()
-        nursery.cancel_scope.deadline = trio.current_time() + plane.settings.serve.drain_seconds
+    async with trio.open_nursery() as watching:
+        watching.start_soon(_watch, plane)
+        async with trio.open_nursery() as serving:
+            await serving.start(_serve_doors, doors, plane, stop)
+            _tell(READY)
+            settle()
+            async for _ in trio.lowlevel.FdStream(os.dup(_STDIN)):
+                _reload(task, plane)
+            stop.set()
+            drain = plane.settings.serve.drain_seconds
+            serving.cancel_scope.deadline = trio.current_time() + drain
+        watching.cancel_scope.cancel()
 
 
 async def _serve_doors(
