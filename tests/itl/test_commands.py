@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from itl.signedfile import parse_signed_file, sign_file
 from itl.signing import Verdict, verify_data
 from itl.trustlist import RecordSpec, parse_trust_list
+from lab.cli.documents import MAX_BYTES
 from lab.cli.main import run
 
 
@@ -154,6 +155,34 @@ def test_diff_answers_with_its_exit_code(forge, folder, capsys):
     assert run(["itl", "diff", "a.tlv", "d.tlv"]) == 3
 
 
+def test_verify_and_diff_tell_people_what_they_tell_programs(forge, folder, capsys, signer_files):
+    signer_files(forge.signer(), "given")
+    (folder / "a.tlv").write_bytes(forge.list())
+    (folder / "b.tlv").write_bytes(forge.list(forge.signer(2048, subject="CN=new", serial=9)))
+    assert run(["itl", "verify", "a.tlv"]) == 0
+    name = "CN=cucm.lab;OU=Voice;O=Lab;L=City;ST=State;C=US"
+    assert f"a.tlv: valid, signed by {name} (record 1)\n" in capsys.readouterr().out
+    assert run(["itl", "verify", "a.tlv", "--signer", "given.pem"]) == 0
+    assert "(the certificate given)" in capsys.readouterr().out
+    signer = forge.signer()
+    more = [RecordSpec(0, signer.certificate), RecordSpec(2, None, "gone.lab")]
+    (folder / "c.tlv").write_bytes(forge.list(signer, more))
+    assert run(["itl", "diff", "a.tlv", "c.tlv"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert f"- TFTP {name}, serial 24491f10703fea9b (cucm.lab)" in lines
+    assert "+ CCM+TFTP without certificate (gone.lab)" in lines
+    assert run(["itl", "diff", "a.tlv", "a.tlv"]) == 0
+    assert "the same certificates in the same roles" in capsys.readouterr().out
+
+
+def test_a_file_larger_than_any_firmware_is_not_read(folder, verify):
+    with (folder / "huge.tlv").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    code, (value,) = verify("itl", "verify", "huge.tlv")
+    assert code == 3
+    assert value["findings"][0]["code"] == "unreadable"
+
+
 def test_build_writes_what_was_asked_for(forge, folder, signer_files):
     arguments = signer_files(forge.signer(2048))
     (folder / "tvs,1.der").write_bytes(forge.certificate("CN=tvs", key=forge.ec_key()))
@@ -262,6 +291,11 @@ def test_sign_strip_and_what_is_signed_already(forge, folder, signer_files, caps
     assert run(["sgn", "strip", "a.cnf.xml.sgn"]) == 0
     assert (folder / "a.cnf.xml").read_bytes() == b"<device/>"
     assert run(["sgn", "strip", "a.cnf.xml", "-o", "c"]) == 3
+    (folder / "list.tlv").write_bytes(forge.list())
+    assert run(["sgn", "strip", "list.tlv", "-o", "c"]) == 2
+    assert run(["sgn", "decrypt", "a.cnf.xml.sgn", "--phone-key", "a.cnf.xml", "-o", "c"]) == 2
+    assert run(["sgn", "decrypt", "a.cnf.xml.sgn", "--phone-key", "signer.key", "-o", "c"]) == 3
+    assert not (folder / "c").exists()
 
 
 def test_a_name_in_a_header_never_decides_where_a_file_is_written(forge, folder):

@@ -4,6 +4,7 @@ import pytest
 
 from itl.errors import BuildError, FormatError
 from itl.signedfile import Kind, is_signed, parse_signed_file, recognise, sign_file
+from itl.signing import verify_data
 
 
 @pytest.fixture
@@ -44,6 +45,14 @@ CONTAINER = bytes.fromhex("cd3412ab 58010000 04000000 37060000 00000000")
 def test_octets_tell_what_a_file_is(octets, kind, signed):
     assert recognise(octets) is kind
     assert is_signed(octets) is signed
+
+
+@pytest.mark.parametrize("name", [b"", b"\xff\xff\xff\xff", b"\x09\x00\x00\x00short"])
+def test_a_container_whose_head_is_cut_is_still_named(name):
+    octets = CONTAINER + bytes(32) + name
+    (finding,) = verify_data(octets).findings
+    assert finding.code == "container-88xx"
+    assert "container:" in finding.text
 
 
 def test_lists_are_told_from_signed_files(forge, signed):
