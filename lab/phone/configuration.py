@@ -62,7 +62,7 @@ def parse_configuration(data: bytes) -> Configuration:
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
         parser.Parse(data, True)  # noqa: FBT003 - expat takes "final" by position only
-    except expat.ExpatError as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: of an encoding
         raise ConfigurationError(f"configuration: {error}") from None
     return reader.result()
 

@@ -8,7 +8,7 @@ known for one 8845 only; that all of 7800 and 8800 do is assumed.
 import re
 from dataclasses import dataclass
 
-from lab import LabError
+from lab.endpoint import UsageError
 from tvs.tls import ClientProfile
 
 HTTP_PORT = 6970
@@ -43,11 +43,11 @@ _CURRENT = re.compile(r"(78|88)\d\d")
 def model(name: str) -> Model:
     """The model ``name`` (four digits, letters around them allowed: "8861", "CP-7945G").
 
-    Raises LabError for a name without four digits.
+    Raises UsageError for a name without four digits.
     """
     found = re.search(r"\d{4}", name)
     if found is None:
-        raise LabError(f"phone model {name!r}: four digits expected, as in 8861 or CP-7945G")
+        raise UsageError(f"phone model {name!r}: four digits expected, as in 8861 or CP-7945G")
     digits = found[0]
     return Model(
         name=digits,

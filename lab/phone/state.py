@@ -15,6 +15,7 @@ import msgspec
 from conf.files import write_whole
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
 from lab import LabError
+from lab.endpoint import UsageError
 from lab.phone.configuration import TvsServer
 from lab.phone.models import Model, model
 from lab.phone.trust import Answer, CachedAnswer, Held
@@ -85,7 +86,7 @@ def parse_mac(text: str) -> str:
     """Twelve upper-case hexadecimal digits from a MAC written in any of the usual ways."""
     digits = re.sub(r"[-:. ]", "", text.upper().removeprefix("SEP"))
     if not re.fullmatch(r"[0-9A-F]{12}", digits):
-        raise LabError(f"MAC {text!r}: twelve hexadecimal digits expected")
+        raise UsageError(f"MAC {text!r}: twelve hexadecimal digits expected")
     return digits
 
 

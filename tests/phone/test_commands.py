@@ -1,0 +1,107 @@
+"""The commands against two daemons, from the first boot to the moved phone."""
+
+import json
+
+import pytest
+
+from tests.daemons import new_node, serving, trustlab
+
+MAC = "00005E005301"
+
+
+def told(done):
+    """The one JSON object a command printed."""
+    return json.loads(done.stdout)
+
+
+def endpoint(address) -> str:
+    return f"{address[0]}:{address[1]}"
+
+
+@pytest.mark.timeout(120)
+def test_a_migration_by_commands(tmp_path):
+    source = new_node(tmp_path / "source", host="src")
+    destination = new_node(tmp_path / "destination", host="dst")
+    phone, shared, page = tmp_path / "phone", tmp_path / "shared", tmp_path / "report.html"
+    with serving(source) as old, serving(destination) as new:
+        home, away = endpoint(old.tftp), endpoint(new.tftp)
+
+        def boot(tftp, *arguments):
+            return trustlab("phone", "boot", "--tftp", tftp, "--phone-dir", phone, *arguments)
+
+        def preflight(from_where, to_where, *arguments):
+            sides = ("--source", from_where, "--destination", to_where)
+            return trustlab("preflight", *sides, "--json", *arguments)
+
+        first = boot(home, "--json", "--mac", "00-00-5e-00-53-01", "--model", "CP-8861")
+        assert first.returncode == 0
+        report = told(first)
+        assert {"verdict", "messages", "requests", "tvs", "installed"} <= report.keys()
+        assert (report["verdict"], report["messages"]) == ("updated", ["Trust List updated"])
+        assert "ITLFile.tlv" in report["installed"]
+
+        refused = boot(away, "--json")
+        assert refused.returncode == 1
+        assert told(refused)["messages"] == ["Trust List update failed"]
+        assert told(refused)["tvs"][0]["outcome"] == "not trusted"
+        assert "Trust List update failed" in boot(away).stdout
+
+        live = (f"tftp={home}", f"tftp={away},tvs={endpoint(new.tvs)}")
+        before = preflight(*live)
+        assert (before.returncode, told(before)["verdict"]) == (1, "will not follow")
+        states = (f"state={source}", f"state={destination}")
+        assert preflight(*states).returncode == 1
+
+        for state in (destination, source):
+            assert trustlab("bundle", "export", shared, state=state).returncode == 0
+        held = f"list={phone / 'ITLFile.tlv'}"
+        assert preflight(held, states[1]).returncode == 3
+        assert preflight(f"{held},bundles={shared}", states[1]).returncode == 0
+
+        for state in (destination, source):
+            assert trustlab("bundle", "import", shared, "--yes", state=state).returncode == 0
+        assert preflight(*states).returncode == 0
+        after = preflight(*live, "--html", page, "--simulate", "5", "--model", "8845")
+        assert (after.returncode, told(after)["verdict"]) == (0, "will follow")
+        assert told(after)["simulation"]["followed"] == 5
+        assert "5 of 5 emulated phones followed" in " ".join(page.read_text().split())
+
+        moved = boot(away, "--json")
+        assert (moved.returncode, told(moved)["verdict"]) == (0, "updated")
+        again = boot(away, "--json")
+        assert (again.returncode, told(again)["verdict"]) == (0, "unchanged")
+
+        many = tmp_path / "many"
+        arguments = ("--phone-dir", many, "--count", "40", "--rate", "200", "--json")
+        load = trustlab("phone", "boot", "--tftp", away, *arguments)
+        assert load.returncode == 0
+        summary = told(load)
+        assert (summary["phones"], summary["verdicts"]) == (40, {"updated": 40})
+        assert summary["boot_milliseconds"]["median"] > 0
+        assert len(list(many.iterdir())) == 40
+    assert trustlab("phone", "reset", "--phone-dir", phone).returncode == 0
+    assert list(phone.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("phone", "boot", "--tftp", "x:y", "--phone-dir", "p"),
+        ("phone", "boot", "--tftp", "127.0.0.1:1", "--phone-dir", "p", "--count", "0"),
+        ("phone", "boot", "--tftp", "127.0.0.1:1", "--phone-dir", "p", "--mac", "12"),
+        ("phone", "boot", "--tftp", "127.0.0.1:1", "--phone-dir", "p", "--model", "x"),
+        ("preflight", "--source", "sftp=x", "--destination", "tftp=y"),
+        ("preflight", "--source", "tftp=x", "--destination", "list=y", "--simulate", "3"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(arguments, tmp_path):
+    done = trustlab(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("trustlab: ")
+
+
+def test_a_damaged_phone_folder_is_an_error_with_its_place(tmp_path):
+    (tmp_path / "phone.json").write_text("{")
+    done = trustlab("phone", "boot", "--tftp", "127.0.0.1:1", "--phone-dir", tmp_path)
+    assert done.returncode == 3
+    assert "phone.json" in done.stderr

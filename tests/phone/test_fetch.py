@@ -1,0 +1,70 @@
+"""HTTP first, TFTP where HTTP gives nothing; a file at a time."""
+
+from dataclasses import replace
+
+import pytest
+import trio
+
+from lab.phone.fetch import MAX_FILE_BYTES, Transfer, fetch
+from tests.phone.servers import serve_files
+
+NAME = "New_Zealand/g3 tones.xml.sgn"
+
+
+async def serve_http(nursery, answer: bytes, asked: list[bytes]) -> int:
+    """A server that answers every request with the same octets; its port."""
+
+    async def talk(stream):
+        asked.append(await stream.receive_some())
+        await stream.send_all(answer)
+        await stream.aclose()
+
+    listeners = await nursery.start(trio.serve_tcp, talk, 0)
+    return listeners[0].socket.getsockname()[1]
+
+
+def answer(body: bytes, status="200 OK") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def test_http_is_asked_first_by_an_escaped_name(nursery):
+    asked: list[bytes] = []
+    server = await serve_files(nursery, {NAME: b"by tftp"})
+    server = replace(server, http_port=await serve_http(nursery, answer(b"by http"), asked))
+    fetched = await fetch(server, NAME)
+    assert (fetched.transport, fetched.data) == ("http", b"by http")
+    assert asked[0].startswith(b"GET /New_Zealand/g3%20tones.xml.sgn HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        answer(b"", "404 Not Found"),
+        answer(b"no", "500 Internal Server Error"),
+        b"\x16\x03\x01 not HTTP at all",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\ncut",
+        f"HTTP/1.1 200 OK\r\nContent-Length: {MAX_FILE_BYTES + 1}\r\n\r\n".encode() + b"x" * 4096,
+        b"",
+    ],
+    ids=["404", "500", "garbage", "cut", "too long", "closed"],
+)
+async def test_whatever_is_wrong_with_http_tftp_is_the_fallback(nursery, octets):
+    server = await serve_files(nursery, {NAME: b"by tftp"})
+    server = replace(server, http_port=await serve_http(nursery, octets, []))
+    fetched = await fetch(server, NAME)
+    assert (fetched.transport, fetched.data) == ("tftp", b"by tftp")
+
+
+async def test_http_that_is_refused_or_silent_costs_its_time_only(nursery):
+    server = await serve_files(nursery, {NAME: b"by tftp"}, seconds=0.2)
+    silent = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    for port in (1, silent[0].socket.getsockname()[1]):
+        assert (await fetch(replace(server, http_port=port), NAME)).transport == "tftp"
+    await silent[0].aclose()
+
+
+async def test_a_large_file_may_take_longer_than_the_silence_allowed(nursery):
+    data = bytes(300_000)
+    server = await serve_files(nursery, {"load.sbn": data}, seconds=0.3)
+    fetched = await fetch(server, "load.sbn")
+    assert (fetched.transfer, len(fetched.data)) == (Transfer.OK, len(data))
