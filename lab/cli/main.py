@@ -32,8 +32,11 @@ GROUPS = {
     "store": "lab.cli.store:app",
     "phone": "lab.cli.phone:app",
     "conformance": "lab.cli.conformance:app",
+    "scenario": "lab.cli.scenario:app",
+    "events": "lab.cli.events:events",
     "preflight": "lab.cli.preflight:preflight",
     "demo": "lab.cli.demo:demo",
+    "completion": "lab.cli.completion:completion",
 }
 
 app = App(
