@@ -102,6 +102,10 @@ class Mischief:
             fault = self._fault(ConfigurationFault, device, address, phone.boot)
             answer = self._configuration(fault, name, address, found)
             met = fault.what if fault else met
+        if answer is not None and not isinstance(answer, ErrorReply):
+            phone.asked_more = (
+                True  # whoever got the first file and asks for it again has begun anew
+            )
         self._tell(device, phone.boot, met, service="tftp", file=name)
         return answer
 

@@ -4,12 +4,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import trio
 
 from conf.creation import Request, create_node
 from lab.daemon import Running, run_daemon
-from lab.events import EVENTS_FILE, Event
 from lab.phone.boot import Boot
 from lab.phone.boot import boot as boot_phone
 from lab.phone.fetch import FileServer
@@ -17,6 +15,9 @@ from lab.phone.models import model
 from lab.phone.state import Phone
 from lab.scenarios.judgement import Conduct, judge
 from lab.scenarios.model import Scenario, ScenarioError
+from lab.scenarios.serving import mischief_for
+from lab.scenarios.stranger import Stranger
+from lab.timeline import read_events
 from tvs.store import TrustStore
 
 MAC = "00005E00530A"  # RFC 7042 section 2.1.2: set aside for documentation
@@ -46,10 +47,22 @@ def make_node(state: Path, *, secure: bool) -> Path:
     return state
 
 
-async def rehearse(scenario: Scenario, state: Path, *, boot: BootPhone = boot_phone) -> Conduct:
+async def _boots(times: int, boot: Callable[..., Awaitable[Boot]]) -> None:
+    for _ in range(times):
+        await boot(tvs_seconds=TVS_SECONDS)
+
+
+async def rehearse(
+    scenario: Scenario,
+    state: Path,
+    *,
+    boot: BootPhone = boot_phone,
+    stranger: Stranger | None = None,
+) -> Conduct:
     """Let an emulated phone meet ``scenario`` on the node ``state``; ``boot`` is how it boots.
 
-    Raises :class:`~lab.scenarios.model.ScenarioError` if the phone asks for nothing at all.
+    ``stranger`` is the node's, if its keys were read already. Raises
+    :class:`~lab.scenarios.model.ScenarioError` if the phone asks for nothing at all.
     """
     phone = Phone(MAC, model(scenario.model))
     overrides: dict[str, object] = {
@@ -75,40 +88,18 @@ async def rehearse(scenario: Scenario, state: Path, *, boot: BootPhone = boot_ph
                 state,
                 overrides,
                 ready=ready,
-                misbehave=partial(mischief_for, scenario),
+                misbehave=partial(mischief_for, scenario, stranger=stranger),
             )
         )
         with trio.fail_after(START_SECONDS):
             await started.wait()
         host, port = places[0].record.tftp
         server = FileServer(host, port, None, SILENCE_SECONDS)
-        for _ in range(scenario.boots):
-            await boot(phone, server, tvs_seconds=TVS_SECONDS)
+        # a loop of its own: in the daemon's, each block would wait for the daemon's next turn
+        play = partial(_boots, scenario.boots, partial(boot, phone, server))
+        await trio.to_thread.run_sync(trio.run, play)
         nursery.cancel_scope.cancel()
     conducts = judge(scenario, read_events(state), ended=True)
     if not conducts:
         raise ScenarioError(f"{scenario.name}: the emulated phone asked for nothing")
     return conducts[0]
-
-
-def read_events(state: Path) -> list[Event]:
-    """The events of a node, the oldest kept first; lines that are no event are left out."""
-    kept = sorted(state.glob(f"{EVENTS_FILE}.[0-9]*"), key=_age, reverse=True)
-    found: list[Event] = []
-    for path in (*kept, state / EVENTS_FILE):
-        try:
-            octets = path.read_bytes()
-        except FileNotFoundError:
-            continue
-        for line in octets.splitlines():
-            try:
-                event = msgspec.json.decode(line)
-            except msgspec.DecodeError:
-                continue
-            if isinstance(event, dict):
-                found.append(event)
-    return found
-
-
-def _age(path: Path) -> int:
-    return int(path.suffix.removeprefix(".")) if path.suffix[1:].isdecimal() else 0

@@ -5,6 +5,8 @@ import time
 from functools import partial
 
 from conf.identity import load_signer
+from conf.settings import Settings
+from lab.daemon import Misbehave
 from lab.events import Reader
 from lab.plane import TrustPlane
 from lab.scenarios.forgery import Forger
@@ -13,12 +15,13 @@ from lab.scenarios.model import Scenario, ScenarioError
 from lab.scenarios.stranger import Stranger, stranger_of
 
 
-def check_place(scenario: Scenario, address: str, *, workers: int, lab: bool) -> None:
-    """Refuse to misbehave off loopback unless it is said to be a ``lab``.
+def misbehaviour(scenario: Scenario, settings: Settings, *, lab: bool) -> Misbehave:
+    """How a daemon with ``settings`` misbehaves; off loopback only if it is said to be a ``lab``.
 
     Raises :class:`~lab.scenarios.model.ScenarioError`.
     """
-    if workers > 1:
+    address = settings.serve.address
+    if settings.tvs.workers > 1:
         raise ScenarioError("a scenario needs every phone in one process: tvs.workers must be 1")
     try:
         loopback = ipaddress.ip_address(address).is_loopback
@@ -29,17 +32,22 @@ def check_place(scenario: Scenario, address: str, *, workers: int, lab: bool) ->
             f"scenario {scenario.name} makes this daemon misbehave, and {address} is not loopback:"
             " phones that use it may lose their trust; --lab says that this is a lab"
         )
+    return partial(mischief_for, scenario)
 
 
 def mischief_for(
-    scenario: Scenario, plane: TrustPlane, own_tvs: tuple[str, int], report: Reader
+    scenario: Scenario,
+    plane: TrustPlane,
+    own_tvs: tuple[str, int],
+    report: Reader,
+    stranger: Stranger | None = None,
 ) -> Mischief:
     """The scenario at work on ``plane``, whose TVS listens at ``own_tvs``. Makes keys at first."""
-    stranger = stranger_of(plane.node.state)
+    stranger = stranger or stranger_of(plane.node.state)
     return Mischief(
         scenario=scenario,
         stranger=stranger,
-        forger=partial(_forger, plane, stranger),
+        forger=_Forgers(plane, stranger).now,
         find=plane.find,
         own_tvs=own_tvs,
         report=report,
@@ -47,14 +55,23 @@ def mischief_for(
     )
 
 
-def _forger(plane: TrustPlane, stranger: Stranger) -> Forger:
-    """With the node's identities as they are now."""
-    node = plane.node
-    return Forger(
-        node=node,
-        list_signer=load_signer(node.state, node.list_signer),
-        file_signer=load_signer(node.state, "CallManager"),
-        stranger=stranger,
-        digest=plane.settings.lists.digest,
-        timestamp=int(time.time()),
-    )
+class _Forgers:
+    """Hands out the forger of the node as it is; keys are read again only after a change."""
+
+    def __init__(self, plane: TrustPlane, stranger: Stranger) -> None:
+        self._plane = plane
+        self._stranger = stranger
+        self._made: Forger | None = None
+
+    def now(self) -> Forger:
+        node = self._plane.node
+        if self._made is None or self._made.node is not node:
+            self._made = Forger(
+                node=node,
+                list_signer=load_signer(node.state, node.list_signer),
+                file_signer=load_signer(node.state, "CallManager"),
+                stranger=self._stranger,
+                digest=self._plane.settings.lists.digest,
+                timestamp=int(time.time()),
+            )
+        return self._made
