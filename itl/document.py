@@ -239,11 +239,15 @@ def _signer_part(certificate: bytes, style: str, digest: int, modulus: int) -> b
     described = describe(certificate)
     names = names_of(style, described.subject, described.subject_in_order)
     issuers = names_of(style, described.issuer, described.issuer_in_order)
+    name = encode_text(names, "signer's subject")
+    issuer = encode_text(issuers, "signer's issuer")
+    if len(name) + len(issuer) + len(described.serial) > _MAX_LENGTH // 2:
+        raise BuildError("the signer's names are too long for a header")
     return layout.signer_part(
         style,
-        name=encode_text(names, "signer's subject"),
+        name=name,
         serial=described.serial,
-        issuer=encode_text(issuers, "signer's issuer"),
+        issuer=issuer,
         digest_code=digest,
         modulus_code=modulus,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from cyclopts import Parameter
 
@@ -139,9 +139,8 @@ def diff(before: Path, after: Path, *, json: Flag = False) -> int:
     json:
         Print one JSON object instead.
     """
-    held, offered = load_document(before, "itl"), load_document(after, "itl")
-    if not isinstance(held, TrustList) or not isinstance(offered, TrustList):
-        raise UnreadableError("diff compares trust lists")
+    # what is no list does not come back from load_document("itl")
+    held, offered = (cast("TrustList", load_document(path, "itl")) for path in (before, after))
     comparison = compare(held, offered)
     if json:
         terminal.emit(comparison_value(comparison))

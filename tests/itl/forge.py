@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
@@ -25,6 +25,11 @@ OIDS = {
     "C": NameOID.COUNTRY_NAME,
 }
 STAMP = 1_430_968_247
+
+
+def is_ed25519(key) -> bool:
+    """Such a key signs without naming a digest."""
+    return isinstance(key, ed25519.Ed25519PrivateKey)
 
 
 class Forge(NamedTuple):
@@ -58,7 +63,7 @@ class Forge(NamedTuple):
             .not_valid_before(not_before)
             .not_valid_after(not_after)
         )
-        signed = builder.sign(issuer_key or key, hashes.SHA256())
+        signed = builder.sign(issuer_key or key, None if is_ed25519(key) else hashes.SHA256())
         return signed.public_bytes(Encoding.DER)
 
     def signer(self, bits: int = 1024, **keywords) -> Signer:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from conf.signer import Signer
 from itl.certificates import describe
@@ -176,6 +177,29 @@ def test_an_ec_signer_cannot_have_signed(forge):
     verification = verify_data(forge.list(records=[RecordSpec(0, named)]))
     assert verification.verdict is Verdict.INVALID
     assert "signer-key" in codes(verification)
+
+
+def test_a_signer_with_a_key_of_no_known_kind_cannot_have_signed(forge):
+    document = parse_trust_list(forge.list())
+    ed = forge.certificate(key=ed25519.Ed25519PrivateKey.generate())
+    for octets in (b"", b"\x04junk"):
+        kept = [e for e in document.records[0].elements if e.tag != 1]
+        kept = [e._replace(value={7: octets, 9: ed}.get(e.tag, e.value)) for e in kept]
+        length = 5 + sum(3 + len(e.value) for e in kept)
+        record = encode_record([Element(1, length.to_bytes(2), 0), *kept])
+        verification = verify_data(document.header.encode() + record)
+        assert verification.verdict is Verdict.INVALID
+        assert "signer-key" in codes(verification)
+
+
+def test_an_address_of_another_length_is_shown_as_octets(forge):
+    document = parse_trust_list(forge.list())
+    first = document.records[0]
+    kept = [e._replace(value=bytes(16)) if e.tag == 10 else e for e in first.elements if e.tag != 1]
+    record = encode_record([Element(1, (first.length + 12).to_bytes(2), 0), *kept])
+    data = document.header.encode() + record
+    assert parse_trust_list(data).records[0].address == "00" * 16
+    assert "address" in codes(verify_data(data))
 
 
 def test_a_record_without_certificate_verifies_by_its_key(forge):

@@ -2,12 +2,14 @@
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from conf.signer import Signer
 from itl.certificates import describe
 from itl.elements import Element, encode_header, encode_record
 from itl.errors import BuildError, FormatError
 from itl.roles import parse_role, role_name
+from itl.signedfile import sign_file
 from itl.signing import Verdict, verify_data
 from itl.trustlist import RecordSpec, build_trust_list, parse_trust_list
 
@@ -97,6 +99,27 @@ def test_a_record_repeats_the_certificates_octets(forge):
     assert record.public_key[0] == 4
     assert record.signature == x509.load_der_x509_certificate(der).signature
     assert record.serial.hex() == "9900"
+
+
+def test_a_key_that_records_have_no_form_for_is_refused(forge):
+    der = forge.certificate("CN=ed.lab", key=ed25519.Ed25519PrivateKey.generate())
+    with pytest.raises(BuildError, match="RSA and EC keys only"):
+        forge.list(records=[RecordSpec(0, der)])
+
+
+def test_a_header_longer_than_its_length_field_is_refused(forge):
+    long = ",".join(f"OU={'u' * 60}" for _ in range(600))
+    signer = forge.signer(subject=f"CN=long,{long}")
+    with pytest.raises(BuildError, match="too long for a header"):
+        forge.list(signer, [RecordSpec(0, None)])
+    with pytest.raises(BuildError, match="a header of 65"):
+        sign_file(b"x", name="n" * 65_400, signer=forge.signer(), timestamp=1)
+
+
+def test_elements_longer_than_their_length_field_are_refused(forge):
+    long = ",".join(f"OU={'u' * 60}" for _ in range(1100))
+    with pytest.raises(BuildError, match="octets"):
+        forge.list(records=[RecordSpec(0, forge.certificate(f"CN=long,{long}"))])
 
 
 @pytest.mark.parametrize("address", [None, "2001:db8::1", "cucm.lab"])
