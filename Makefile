@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test demo check clean bench-itl fuzz
+.PHONY: run test demo check clean bench-itl bench-tvs tls-audit fuzz
 
 run: $(VENV)/.run
 	@$(BIN)/python -m lab.first_run
@@ -40,3 +40,11 @@ bench-itl: $(VENV)/.test
 
 fuzz: $(VENV)/.test
 	@$(BIN)/python -m tests.fuzz.fuzz_lists --seconds $(or $(SECONDS),60)
+
+bench-tvs: $(VENV)/.test
+	@$(BIN)/python -m tests.bench.tvs
+
+# sslyze has an environment of its own, since it pins other versions of what we use.
+tls-audit: $(VENV)/.test
+	@test -x $(VENV)-audit/bin/sslyze || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check sslyze; }
+	@$(BIN)/python -m tests.bench.tvs_audit $(VENV)-audit/bin/python
