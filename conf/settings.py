@@ -83,12 +83,27 @@ class ListSettings(Section, frozen=True):
     """How ITL and CTL are built."""
 
     digest: Literal["sha1", "sha512"]
+    rollback: bool
+    offers: tuple["OfferSettings", ...]
+
+
+class OfferSettings(Section, frozen=True):
+    """Other lists for some phones; ``itl`` and ``ctl`` name files in DIR/lists, "" for none."""
+
+    macs: tuple[Mac, ...] = ()
+    models: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    itl: str = ""
+    ctl: str = ""
 
 
 class PhoneSettings(Section, frozen=True):
     """Which phones get a rendered configuration."""
 
     macs: tuple[Mac, ...]
+    models: dict[Mac, str]
+    loads: dict[Mac, str]
+    template: str
 
 
 class DeviceSettings(Section, frozen=True):
@@ -130,9 +145,32 @@ class TvsSettings(Section, frozen=True):
 
 
 class TftpSettings(Section, frozen=True):
-    """The TFTP service."""
+    """The TFTP service and its catalog."""
 
     port: Port
+    receive_buffer: Count
+    cache_bytes: Count
+    max_transfers: Count
+    max_transfers_per_address: Count
+    max_blksize: Annotated[int, msgspec.Meta(ge=8, le=65_464)]
+    max_windowsize: Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+    rollover: Literal[0, 1]
+    signatures_per_address: Count
+    fold_case: bool
+    rules: tuple[tuple[str, str], ...]
+    uploads: bool
+    serve_uploads: bool
+    max_upload_bytes: Count
+
+
+class HttpSettings(Section, frozen=True):
+    """The same catalog over HTTP and HTTPS."""
+
+    enabled: bool
+    port: Port
+    tls_enabled: bool
+    tls_port: Port
+    ecdsa: bool
 
 
 class BundleSettings(Section, frozen=True):
@@ -153,6 +191,7 @@ class Settings(Section, frozen=True):
     phones: PhoneSettings
     tvs: TvsSettings
     tftp: TftpSettings
+    http: HttpSettings
     bundles: BundleSettings
 
 

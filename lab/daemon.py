@@ -18,6 +18,7 @@ from conf.identity import load_node, publish
 from conf.running import RunRecord, claim, write_record
 from conf.settings import Settings, load_settings
 from lab import systemd
+from lab.catalog import tftp_keywords
 from lab.doors import Door, open_doors, serve_doors, warn
 from lab.events import EVENTS_FILE, EventLog, Reader
 from lab.health import tell_manager
@@ -27,6 +28,7 @@ from lab.metrics_endpoint import serve_metrics
 from lab.plane import TrustPlane
 from lab.process import allow_all_descriptors, settle
 from lab.sockets import address_of, bind_udp, listen_tcp
+from lab.web import open_web
 from lab.workers import Worker
 from tftp.server import serve_tftp
 from tvs.server import Counters
@@ -107,10 +109,13 @@ class _Daemon:
     async def run(self) -> None:
         settings = self.plane.settings
         doors, datagrams, scrapes = await self._open()
+        web = await open_web(self.state, settings)
         record = RunRecord(
             pid=os.getpid(),
             tvs=address_of(doors[0].listeners[0].socket.getsockname()),
             tftp=address_of(datagrams.getsockname()),
+            http=web.address("http"),
+            https=web.address("https"),
             metrics=address_of(scrapes.getsockname()) if scrapes else None,
         )
         await self._announce(record)
@@ -145,6 +150,13 @@ class _Daemon:
                 link=mischief.link if mischief else None,
                 stop=stop,
                 drain_seconds=settings.serve.drain_seconds,
+                **tftp_keywords(self.state, settings.tftp),
+            ),
+            *web.services(
+                self.plane,
+                report=self.report,
+                policy=mischief.file_answer if mischief else None,
+                stop=stop,
             ),
             *self._endpoints(scrapes, stop),
         )

@@ -20,12 +20,12 @@ from conf.identity import (
     cluster_folder,
     identities_folder,
     load_node,
-    load_signer,
     load_tls_identity,
     read_identity,
 )
 from conf.settings import Settings, TvsSettings
 from itl import ItlError
+from lab.catalog import node_catalog
 from lab.events import Reader
 from lab.policy import answer_policy
 from tftp import TftpError
@@ -88,6 +88,10 @@ class TrustPlane:
         """What TFTP answers to a request for ``name``, from the catalog now in force."""
         return self.catalog.find(name, peer)
 
+    def find_unsigned(self, name: str, peer: str) -> Answer:
+        """What HTTPS answers: a ``.sgn`` name gets the file itself."""
+        return self.catalog.find(name, peer, unsigned=True)
+
     def close(self) -> None:
         """Let go of the trust store."""
         self._store.close()
@@ -103,14 +107,7 @@ class TrustPlane:
 
     def _load(self, settings: Settings) -> "_Standing":
         node = load_node(self._state)
-        catalog = Catalog(
-            node,
-            root=node.state / "tftp",
-            list_signer=load_signer(node.state, node.list_signer),
-            file_signer=load_signer(node.state, "CallManager"),
-            digest=settings.lists.digest,
-            macs=settings.phones.macs,
-        )
+        catalog = node_catalog(node, settings)
         snapshot = Snapshot(
             chain(self._store.entries(), _own_certificates(node), _ctl_certificates(catalog))
         )

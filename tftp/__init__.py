@@ -20,6 +20,8 @@ class PacketError(TftpError):
 class RemoteError(TftpError):
     """The peer ended the transfer with an ERROR packet: its code (0 to 65535) and its text."""
 
+    exit_code = 1
+
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"the peer answered ERROR {code}: {text or 'no text'}")
         self.code = code

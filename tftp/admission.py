@@ -5,6 +5,7 @@ over its share.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from socket import SocketType
 from typing import NamedTuple, TypeAlias
@@ -126,18 +127,13 @@ class Admission:
         flow = self._engine.by_peer.get(peer)
         if flow is None:
             return False
-        if flow.datagram != datagram or flow.transfer.outcome is not None:
-            self._engine.supersede(flow, now)
-            return False
-        if isinstance(flow.transfer, Sender) and not flow.transfer.proven:
-            try:
-                self._engine.send(flow, flow.transfer.again(now))
-            except OSError:  # who asked before is gone; another has its port now
-                self._engine.supersede(flow, now)
-                return False
-            return True
-        if now - flow.started < _REPEAT_SECONDS:
-            return True
+        if flow.datagram == datagram and flow.transfer.outcome is None:
+            if isinstance(flow.transfer, Sender) and not flow.transfer.proven:
+                with suppress(OSError):  # who asked before is gone; another has its port now
+                    self._engine.send(flow, flow.transfer.again(now))
+                    return True
+            elif now - flow.started < _REPEAT_SECONDS:
+                return True
         self._engine.supersede(flow, now)
         return False
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from conf.identity import Node
 from conf.signer import Signer
 from itl import ItlError
+from itl.encryption import encrypt_file
 from itl.signedfile import is_signed, sign_file
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
 from tftp import TftpError
-from tftp.configuration import PhoneConfigurations
+from tftp.configuration import PHONE_FILE, PhoneConfigurations
 from tftp.content import Answer, Content, ErrorReply, Octets, whole
 from tftp.lists import Lists, build_lists
 from tftp.packets import ErrorCode
@@ -55,7 +56,8 @@ class Catalog:
     file in place of the one shipped. ``rollback`` empties the ITL. ``offers`` are other lists for
     some phones, first match first. ``rules`` are pairs of a regular expression for a whole name and
     the name to look up instead in the root. ``fold_case`` finds names in another case. ``uploads``
-    is a folder whose files are served as they are, never signed.
+    is a folder whose files are served as they are, never signed. ``phone_certificates`` (DER by
+    MAC, upper case) are those of phones that may have their configuration encrypted.
 
     Raises :class:`CatalogError`, :class:`~itl.ItlError` or OSError; a caller keeps the old one
     then.
@@ -77,6 +79,7 @@ class Catalog:
         rules: Sequence[tuple[str, str]] = (),
         fold_case: bool = False,
         uploads: Path | None = None,
+        phone_certificates: Mapping[str, bytes] | None = None,
         signatures_per_address: int = PER_ADDRESS,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -84,6 +87,7 @@ class Catalog:
         self._file_signer = file_signer
         self._digest = digest
         self._root = Root(root, fold_case=fold_case)
+        self._phone_certificates = dict(phone_certificates or {})
         self._uploads = Root(uploads) if uploads else None
         self._offers = tuple(map(_checked, offers))
         self._rules = [(_compiled(pattern), path) for pattern, path in rules]
@@ -130,8 +134,14 @@ class Catalog:
         if unsigned and plain.endswith(".sgn"):
             return self._file(plain.removesuffix(".sgn"))
         content = self._file(plain)
-        if not isinstance(content, ErrorReply) or content.code is not ErrorCode.NOT_FOUND:
-            return content
+        if isinstance(content, ErrorReply) and content.code is ErrorCode.NOT_FOUND:
+            return self._made(plain, peer, content)
+        return content
+
+    def _made(self, plain: str, peer: str, content: ErrorReply) -> Answer:
+        """What has to be made for a name that is no file."""
+        if plain.endswith(".enc.sgn"):
+            return self._encrypt(plain, peer)
         for suffix, digest in SIGNED_SUFFIXES.items():
             if plain.endswith(suffix):
                 return self._sign(plain, plain.removesuffix(suffix), peer, digest or self._digest)
@@ -207,6 +217,33 @@ class Catalog:
         if isinstance(found, Octets | ErrorReply):
             base.close()
         return found
+
+    def _encrypt(self, name: str, peer: str) -> Answer:
+        """A phone's configuration encrypted for it and signed, if its certificate is known."""
+        file = name.removesuffix(".enc.sgn")
+        found = PHONE_FILE.fullmatch(file)
+        certificate = self._phone_certificates.get(found[1].upper()) if found else None
+        if certificate is None:
+            return _EXPECTED_MISS
+        base = self._file(file, signable=True)
+        if isinstance(base, ErrorReply):
+            return base
+
+        def make() -> Octets | ErrorReply:
+            try:
+                encrypted = encrypt_file(
+                    whole(base),
+                    name=name,
+                    phone_certificate=certificate,
+                    signer=self._file_signer,
+                    timestamp=base.modified,
+                    digest=self._digest,
+                )
+            except ItlError as error:
+                return ErrorReply(ErrorCode.UNDEFINED, f"cannot be encrypted: {error}")
+            return _octets(encrypted, base.modified)
+
+        return self._signed.find((name, base.key, certificate), peer, make)
 
 
 def _octets(data: bytes, modified: int = 0) -> Octets:

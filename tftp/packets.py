@@ -39,6 +39,10 @@ class ErrorCode(IntEnum):
     OPTIONS_REFUSED = 8
 
 
+_REQUESTS = {b"\0\1": Opcode.RRQ, b"\0\2": Opcode.WRQ}
+_NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
 class Request(NamedTuple):
     """RRQ or WRQ.
 
@@ -49,7 +53,7 @@ class Request(NamedTuple):
     opcode: Opcode
     name: str
     mode: str = "octet"
-    options: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, str] = _NO_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,9 @@ def parse_request(datagram: bytes) -> Request:
     What follows the mode and is no pair of NUL-ended strings is ignored, as some boot loaders leave
     garbage there.
     """
-    opcode = int.from_bytes(datagram[:2], "big")
-    if opcode not in {Opcode.RRQ, Opcode.WRQ}:
-        raise PacketError("opcode", 0, f"{opcode} is no request")
+    opcode = _REQUESTS.get(datagram[:2])
+    if opcode is None:
+        raise PacketError("opcode", 0, "no request")
     if len(datagram) > MAX_REQUEST:
         raise PacketError("request", MAX_REQUEST, f"longer than {MAX_REQUEST} octets")
     end = datagram.find(b"\0", 2)
@@ -127,8 +131,8 @@ def parse_request(datagram: bytes) -> Request:
         raise PacketError("mode", end + 1, "no NUL ends it")
     mode = datagram[end + 1 : over].decode("ascii", "replace").lower()
     name = datagram[2:end].decode("utf-8", "replace")
-    options = _options(datagram, over + 1) if len(datagram) > over + 1 else {}
-    return Request(Opcode(opcode), name, mode, options)
+    options = _options(datagram, over + 1) if len(datagram) > over + 1 else _NO_OPTIONS
+    return Request(opcode, name, mode, options)
 
 
 def _options(datagram: bytes, offset: int) -> dict[str, str]:

@@ -139,7 +139,7 @@ class Receiver:
             )
         self._begun = True
         if self.terms.timeout:
-            self.timer.most_seconds = self.terms.timeout
+            self.timer.most_seconds = float(self.terms.timeout)
         return self._acknowledge(now)
 
     def _data(self, packet: Data, now: float) -> bytes:

@@ -7,6 +7,7 @@ the root and nowhere else; no prefix of a path is ever compared.
 
 import errno
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tftp.packets import ErrorCode
 
 MAX_LINKS = 8
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)  # nearly every name there is
 _OUTSIDE = ErrorReply(ErrorCode.ACCESS_VIOLATION, "names that leave the root are refused")
 _NOT_A_FILE = ErrorReply(ErrorCode.ACCESS_VIOLATION, "not a regular file")
 _UNREADABLE = ErrorReply(ErrorCode.ACCESS_VIOLATION, "the server may not read it")
@@ -126,6 +128,8 @@ class Root:
 
 def split(name: str) -> list[str] | None:
     """The parts of a requested name; None if it holds ``..``, a NUL, or nothing."""
+    if _PLAIN.fullmatch(name):
+        return [name]
     parts = [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
     if not parts or ".." in parts or "\0" in name:
         return None

@@ -1,0 +1,113 @@
+"""The catalog of a node, from its settings: which phones, which lists beside its own."""
+
+import ipaddress
+from pathlib import Path
+from typing import TypedDict
+
+from conf import ConfError
+from conf.identity import Node, load_signer
+from conf.settings import OfferSettings, PhoneSettings, Settings, TftpSettings
+from itl import ItlError
+from itl.certificates import load_certificates
+from tftp.admission import Limits
+from tftp.catalog import Catalog, Offer
+from tftp.uploads import Uploads
+
+UPLOADS = "uploads"
+PHONES = "phones"
+
+
+class OfferError(ConfError):
+    """An entry of ``lists.offers`` that cannot be used."""
+
+
+def node_catalog(node: Node, settings: Settings) -> Catalog:
+    """Build it; raises :class:`~conf.ConfError`, ItlError, TftpError or OSError."""
+    state, tftp, phones = node.state, settings.tftp, settings.phones
+    uploads = uploads_folder(state) if tftp.uploads and tftp.serve_uploads else None
+    return Catalog(
+        node,
+        root=state / "tftp",
+        list_signer=load_signer(state, node.list_signer),
+        file_signer=load_signer(state, "CallManager"),
+        digest=settings.lists.digest,
+        macs=phones.macs,
+        loads={mac.upper(): load for mac, load in phones.loads.items()},
+        template=state / phones.template if phones.template else None,
+        rollback=settings.lists.rollback,
+        offers=[_offer(entry, phones, state) for entry in settings.lists.offers],
+        rules=tftp.rules,
+        fold_case=tftp.fold_case,
+        uploads=uploads,
+        phone_certificates=_certificates(state / PHONES),
+        signatures_per_address=tftp.signatures_per_address,
+    )
+
+
+class TftpKeywords(TypedDict):
+    """What of the settings :func:`~tftp.server.serve_tftp` takes."""
+
+    limits: Limits
+    uploads: Uploads | None
+    receive_buffer: int
+    cache_bytes: int
+    rollover: int
+
+
+def tftp_keywords(state: Path, chosen: TftpSettings) -> TftpKeywords:
+    """Keywords of the TFTP service. Raises OSError if there can be no folder for uploads."""
+    return {
+        "limits": Limits(
+            max_transfers=chosen.max_transfers,
+            max_transfers_per_address=chosen.max_transfers_per_address,
+            max_blksize=chosen.max_blksize,
+            max_windowsize=chosen.max_windowsize,
+        ),
+        "uploads": Uploads(uploads_folder(state), max_bytes=chosen.max_upload_bytes)
+        if chosen.uploads
+        else None,
+        "receive_buffer": chosen.receive_buffer,
+        "cache_bytes": chosen.cache_bytes,
+        "rollover": chosen.rollover,
+    }
+
+
+def uploads_folder(state: Path) -> Path:
+    """Where files sent to the node go; made if it is not there. Raises OSError."""
+    folder = state / UPLOADS
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _offer(entry: OfferSettings, phones: PhoneSettings, state: Path) -> Offer:
+    of_models = {mac for mac, model in phones.models.items() if model in entry.models}
+    try:
+        networks = tuple(ipaddress.ip_network(text) for text in entry.addresses)
+    except ValueError as error:
+        raise OfferError(f"lists.offers: addresses: {error}") from None
+    return Offer(
+        macs=frozenset(mac.upper() for mac in {*entry.macs, *of_models}),
+        networks=networks,
+        itl=_list(state, entry.itl),
+        ctl=_list(state, entry.ctl),
+    )
+
+
+def _list(state: Path, name: str) -> bytes | None:
+    if not name:
+        return None
+    try:
+        return (state / "lists" / name).read_bytes()
+    except OSError as error:
+        raise OfferError(f"lists.offers: {name}: {error.strerror}") from None
+
+
+def _certificates(folder: Path) -> dict[str, bytes]:
+    """Phones' certificates by MAC, from files called MAC.pem."""
+    found = {}
+    for path in folder.glob("*.pem"):
+        try:
+            found[path.stem.upper()] = load_certificates(path.read_bytes())[0]
+        except (ItlError, IndexError) as error:
+            raise OfferError(f"{path}: {error}") from None
+    return found

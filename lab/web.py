@@ -1,0 +1,68 @@
+"""The ports on which a node's files are served over HTTP and HTTPS."""
+
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from conf import ConfError
+from conf.identity import CALLMANAGER_ECDSA, identity_file
+from conf.settings import Settings
+from lab.events import Reader
+from lab.plane import TrustPlane
+from lab.sockets import address_of, listen_tcp
+from tftp.admission import ReplyPolicy
+from tftp.http import serve_http
+
+
+@dataclass(frozen=True)
+class Web:
+    """The listening sockets, None for what is switched off, and the identity of HTTPS."""
+
+    http: socket.socket | None
+    https: socket.socket | None
+    identity: Path
+
+    def address(self, scheme: str) -> tuple[str, int] | None:
+        """Where "http" or "https" is served."""
+        bound = self.http if scheme == "http" else self.https
+        return None if bound is None else address_of(bound.getsockname())
+
+    def services(
+        self, plane: TrustPlane, *, report: Reader, policy: ReplyPolicy | None, stop: trio.Event
+    ) -> Iterator[Callable[..., Awaitable[object]]]:
+        """What to start in the daemon's nursery."""
+        drain = plane.settings.serve.drain_seconds
+        serve = partial(
+            serve_http, report=report, reply_policy=policy, stop=stop, drain_seconds=drain
+        )
+        if self.http is not None:
+            yield partial(serve, self.http, find=plane.find)
+        if self.https is not None:
+            yield partial(serve, self.https, find=plane.find_unsigned, identity=self.identity)
+
+
+async def open_web(state: Path, settings: Settings) -> Web:
+    """Open the ports that ``settings`` switch on.
+
+    Raises :class:`~lab.sockets.PortError`, and :class:`~conf.ConfError` for an identity that the
+    node does not have.
+    """
+    chosen = settings.http
+    identity = identity_file(state, CALLMANAGER_ECDSA if chosen.ecdsa else "CallManager")
+    if chosen.tls_enabled and not identity.exists():
+        raise ConfError(f"http.ecdsa: the node has no identity {identity.stem}")
+    address = settings.serve.address
+    return Web(
+        http=await _listen("HTTP", address, chosen.port) if chosen.enabled else None,
+        https=await _listen("HTTPS", address, chosen.tls_port) if chosen.tls_enabled else None,
+        identity=identity,
+    )
+
+
+async def _listen(service: str, address: str, port: int) -> socket.socket:
+    (listener,) = await listen_tcp(service, address, port)
+    return socket.socket(fileno=listener.socket.detach())
