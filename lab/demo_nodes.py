@@ -19,7 +19,7 @@ from lab import LabError
 
 READY_SECONDS = 15.0
 STOP_SECONDS = 4.0  # a daemon drains for 2 seconds at most
-PROGRAM = (sys.executable, "-m", "lab")
+PROGRAM = (sys.executable, "-P", "-m", "lab")  # -P: whatever lies in the current folder
 
 
 class DemoError(LabError):

@@ -52,7 +52,7 @@ def model(name: str) -> Model:
     return Model(
         name=digits,
         digests=frozenset({"sha1"} if _SHA1_ONLY.match(digits) else {"sha1", "sha512"}),
-        tls_profile="tls1.0" if _OLD_TLS.match(digits) else "modern",
+        tls_profile="tls1.0" if _OLD_TLS.match(digits) else "legacy",
         http_first=bool(_CURRENT.match(digits)),
         extended_itl=bool(_CURRENT.match(digits)),
     )

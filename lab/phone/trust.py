@@ -40,6 +40,7 @@ from itl.trustlist import CTL_FILENAME, ITL_FILENAME, Record, TrustList, parse_t
 
 MAX_LIST_BYTES = 65536  # a longer list keeps phones from registering: Security Guide
 
+_NAME_ATTRIBUTES = frozenset({"CN", "OU", "O", "L", "ST", "C"})  # what CUCM's name text holds
 LIST_SIGNERS = frozenset({int(Role.SAST)})
 FILE_SIGNERS = frozenset({int(role) for role in SIGNS_FILES})
 
@@ -318,9 +319,15 @@ def _names(entry: Record, document: Document) -> bool:
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two issuer texts mean the same: they are joined with ``;`` or ``,``, in any order."""
-    return one == other or _parts(one) == _parts(other)
+    """Whether two name texts mean the same.
+
+    They are joined with ``;`` or ``,`` and in any order; the tool that uses commas also writes
+    attributes that CUCM leaves out.
+    """
+    return one == other or _attributes(one) == _attributes(other)
 
 
-def _parts(name: str) -> list[str]:
-    return sorted(part.strip() for part in name.replace(",", ";").split(";"))
+def _attributes(name: str) -> list[str]:
+    parts = (part.strip() for part in name.replace(",", ";").split(";"))
+    known = [part for part in parts if part.partition("=")[0] in _NAME_ATTRIBUTES]
+    return sorted(known) or [name]

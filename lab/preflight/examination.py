@@ -120,21 +120,15 @@ async def _trust_findings(
     source: Side, destination: Side, models: Sequence[Model], timeout_seconds: float
 ) -> list[Finding]:
     held = [held_by(node, models[0]) for node in source.nodes]
-    old = next((model for model in models if model.old_tls), models[0])
-
-    async def asked(side: Side, other: Side) -> list[Probe]:
-        return await probe(
-            side,
-            signers(other.lists()),
-            tls_profile=old.tls_profile,
-            timeout_seconds=timeout_seconds,
-        )
-
-    probes = await asked(source, destination)
-    back = await asked(destination, source)
+    wanted, own = signers(destination.lists()), signers(source.lists())
+    probes = await probe(source, wanted, timeout_seconds=timeout_seconds)
+    back = await probe(destination, own, timeout_seconds=timeout_seconds)
+    old: list[Probe] = []
+    if any(model.old_tls for model in models):
+        old = await probe(source, [], timeout_seconds=timeout_seconds, tls_profile="tls1.0")
     return [
         *check_tvs(held, probes),
-        *check_tls(models, probes),
-        *check_known(held, signers(destination.lists()), probes),
-        *check_way_back(signers(source.lists()), back),
+        *check_tls(models, probes, old),
+        *check_known(held, wanted, probes),
+        *check_way_back(own, back),
     ]

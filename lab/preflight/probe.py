@@ -64,9 +64,16 @@ def signers(lists: Iterable[TrustList]) -> list[Question]:
 
 
 async def probe(
-    side: Side, questions: Sequence[Question], *, tls_profile: ClientProfile, timeout_seconds: float
+    side: Side,
+    questions: Sequence[Question],
+    *,
+    timeout_seconds: float,
+    tls_profile: ClientProfile = "legacy",
 ) -> list[Probe]:
-    """Ask every TVS server of ``side`` about every one of ``questions``; else its store."""
+    """Ask every TVS server of ``side`` about every one of ``questions``; else its store.
+
+    ``timeout_seconds`` is for each connection and each question.
+    """
     if side.tvs is not None:
         return [
             await _probe_server(server, questions, tls_profile, timeout_seconds)

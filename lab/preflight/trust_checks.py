@@ -4,8 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from itl.roles import SIGNS_FILES, Role, role_name
+from itl.trustlist import Record
 from lab.phone.models import Model
-from lab.phone.trust import LIST_SIGNERS, Held, Outcome, Question, Reason, tvs_certificates
+from lab.phone.trust import (
+    LIST_SIGNERS,
+    Held,
+    Outcome,
+    Question,
+    Reason,
+    same_name,
+    tvs_certificates,
+)
 from lab.preflight.findings import Finding, Result
 from lab.preflight.places import Side, configuration_of
 from lab.preflight.probe import Known, Probe
@@ -50,15 +59,22 @@ def _unreachable(probe: Probe) -> Finding:
     return Finding("tvs.reachable", Result.WARN, text, (), remedy)
 
 
-def check_tls(models: Sequence[Model], probes: Sequence[Probe]) -> Iterator[Finding]:
-    """The TLS version spoken is one the models speak; old ones know TLS 1.0 only."""
-    old = [model.name for model in models if model.old_tls]
+def check_tls(
+    models: Sequence[Model], probes: Sequence[Probe], old_probes: Sequence[Probe]
+) -> Iterator[Finding]:
+    """The TLS spoken is one the models speak; ``old_probes`` were made with TLS 1.0 alone."""
     for probe in probes:
-        if old and probe.server_certificate is not None:
-            text = f"TVS {probe.server} speaks TLS 1.0 with {', '.join(old)}"
-            yield Finding("tvs.tls", Result.PASS, text, (probe.tls,))
-        elif old and "TLS" in probe.problem:
-            text = f"TVS {probe.server} does not speak TLS 1.0, which {', '.join(old)} need"
+        if probe.tls:
+            text = f"TVS {probe.server} speaks {probe.tls} with phones that know it"
+            yield Finding("tvs.tls", Result.PASS, text)
+    old = ", ".join(model.name for model in models if model.old_tls)
+    reachable = {probe.server for probe in probes if probe.server_certificate is not None}
+    for probe in old_probes:
+        if probe.server_certificate is not None:
+            text = f"TVS {probe.server} speaks TLS 1.0, all that {old} know"
+            yield Finding("tvs.tls", Result.PASS, text)
+        elif probe.server in reachable:
+            text = f"TVS {probe.server} does not speak TLS 1.0, all that {old} know"
             remedy = "Set the minimum TLS version of the source cluster to 1.0 for the move."
             yield Finding("tvs.tls", Result.WARN, text, (probe.problem,), remedy)
 
@@ -67,14 +83,10 @@ def check_known(
     held: Sequence[Held], wanted: Sequence[Question], probes: Sequence[Probe]
 ) -> Iterator[Finding]:
     """For everything that signs at the destination: held already, or vouched for, by whom."""
-    own = {
-        (record.issuer, record.serial)
-        for each in held
-        for record in each.records(LIST_SIGNERS | {int(role) for role in SIGNS_FILES})
-    }
     for question in wanted:
         check = "signer.lists" if question.roles == LIST_SIGNERS else "signer.files"
-        if (question.issuer, question.serial) in own:
+        own = [record for each in held for record in each.records(question.roles)]
+        if any(_is(record, question) for record in own):
             text = f"{question.subject} is in the lists the phones hold"
             yield Finding(check, Result.PASS, text)
             continue
@@ -89,6 +101,10 @@ def check_known(
             yield Finding(check, Result.UNKNOWN, text, (_key(question),), "Name a tvs= to ask.")
         for server, known in said:
             yield _known(check, server, known)
+
+
+def _is(record: Record, question: Question) -> bool:
+    return record.serial == question.serial and same_name(record.issuer, question.issuer)
 
 
 def _known(check: str, server: str, known: Known) -> Finding:

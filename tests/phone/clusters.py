@@ -81,7 +81,7 @@ class Cluster:
         return self.itl(records=[*records, (Role.CAPF, self.capf)])
 
 
-def listing(filename, records, signer, digest="sha1", timestamp=STAMP) -> bytes:
+def listing(filename, records, signer, digest="sha1", timestamp=STAMP, style="cucm") -> bytes:
     return build_trust_list(
         [
             RecordSpec(
@@ -96,6 +96,7 @@ def listing(filename, records, signer, digest="sha1", timestamp=STAMP) -> bytes:
         filename=filename,
         timestamp=timestamp,
         digest=digest,
+        style=style,
     )
 
 

@@ -148,15 +148,16 @@ async def test_a_dead_tvs_and_a_strangers_are_told_apart(nursery, source, destin
 
 
 async def test_old_phones_need_tls_1_0(nursery, source, destination):
-    for profile, result, code in (("modern", "warn", 1), ("legacy", "pass", 0)):
+    cases = (("modern", "warn", [True, False]), ("legacy", "pass", [True, True]))
+    for profile, result, follows in cases:
         tvs = await serve_trust(nursery, source.tvs, known(destination.recovery), profile=profile)
         found = await look(
             await place_of(nursery, files_of(source, MAC, tvs)),
             await place_of(nursery, files_of(destination, MAC)),
-            models=["7945"],
+            models=["8861", "7945"],
         )
-        assert results(found, "tvs.tls") == [result]
-        assert found.exit_code == code
+        assert results(found, "tvs.tls") == ["pass", result]
+        assert [move.follows for move in found.moves] == follows
 
 
 async def test_a_silent_destination_is_no_verdict(nursery, source):

@@ -19,6 +19,7 @@ from lab.phone.trust import (
     judge_list,
     recall,
     remember,
+    same_name,
     tvs_certificates,
     wants_signed,
 )
@@ -357,8 +358,30 @@ def test_a_real_list_is_believed_as_the_first_one(real_files):
     )
 
 
-def test_a_list_with_other_joiners_names_the_same_signer(source):
+def test_a_list_and_an_answer_in_the_other_style_are_understood(source, destination):
+    """usecallmanagernz/certutils joins names with commas, in the certificate's order."""
     held = holding(itl=source.itl())
-    names = [(Role.SAST, source.recovery)]
-    other_style = listing(ITL_FILENAME, names, source.recovery)
-    assert judge_list(held, ITL_FILENAME, other_style).accepted
+    records = [(Role.SAST, destination.recovery), (Role.TFTP, destination.callmanager)]
+    data = listing(ITL_FILENAME, records, destination.recovery, style="certutils")
+    verdict = judge_list(held, ITL_FILENAME, data)
+    assert verdict.question is not None
+    assert verdict.question.issuer == "C=AU,O=Lab,CN=ITLRECOVERY_destination"
+    answer = vouching(source.tvs, destination.recovery)
+    assert installed(judge_list(held, ITL_FILENAME, data, answer), Reason.VOUCHED)
+    again = listing(ITL_FILENAME, records, destination.recovery, timestamp=1_800_000_000)
+    assert installed(judge_list(holding(itl=data), ITL_FILENAME, again), Reason.HELD_SIGNER)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("CN=a;O=b", "O=b,CN=a", True),
+        ("CN=a;O=b", "O=b,CN=a,emailAddress=x", True),
+        ("CN=a;O=b", "CN=a", False),
+        ("CN=a", "CN=A", False),
+        ("x", "y", False),
+        ("x", "", False),
+    ],
+)
+def test_names_mean_the_same_whatever_their_joiner_and_order(one, other, same):
+    assert same_name(one, other) is same
