@@ -148,6 +148,7 @@ class SftpFolder:
         with suppress(FileNotFoundError):
             sftp.remove(temporary)  # of an earlier run that lost its connection
         with sftp.open(temporary, "wxb") as file:
+            file.set_pipelined()  # 25 times as fast; what fails shows when the file is closed
             for start in range(0, len(data), _CHUNK_BYTES):
                 file.write(data[start : start + _CHUNK_BYTES])
                 self._progress(name, min(start + _CHUNK_BYTES, len(data)), len(data))
