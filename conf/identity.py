@@ -22,6 +22,7 @@ from conf.signer import Signer
 
 IDENTITIES = ("CallManager", "TVS", "CAPF", "tomcat", "ITLRecovery")
 CALLMANAGER_ECDSA = "CallManager-ECDSA"
+TVS, TVS_ECDSA = "TVS", "TVS-ECDSA"  # the second one where tvs.ec_identity is set
 SIGNING_BITS = (512, 1024, 2048, 4096)  # the sizes that have a code in a list's header
 
 Waiting: TypeAlias = Literal["next", "old"]

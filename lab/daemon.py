@@ -25,7 +25,7 @@ from lab.health import tell_manager
 from lab.log import log_reader
 from lab.metrics import Gauges, Metrics
 from lab.metrics_endpoint import serve_metrics
-from lab.plane import TrustPlane
+from lab.plane import TrustPlane, with_tvs_identities
 from lab.process import allow_all_descriptors, settle
 from lab.sockets import address_of, bind_udp, listen_tcp
 from lab.web import open_web
@@ -227,7 +227,13 @@ class _Daemon:
     async def _announce(self, record: RunRecord) -> None:
         """Tell every node of the cluster where our TVS listens: phones' configurations name it."""
         node = self.plane.node
-        own = replace(node.own, address=node.address, tvs_port=record.tvs[1], state=self.state)
+        own = replace(
+            node.own,
+            address=node.address,
+            tvs_port=record.tvs[1],
+            state=self.state,
+            certificates=with_tvs_identities(node, self.plane.settings.tvs),
+        )
         for missed in publish(node, own):
             self.report(
                 {

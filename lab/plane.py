@@ -15,6 +15,8 @@ from OpenSSL import SSL
 
 from conf import ConfError
 from conf.identity import (
+    TVS,
+    TVS_ECDSA,
     Node,
     TlsIdentity,
     cluster_folder,
@@ -138,7 +140,9 @@ class _Standing:
 
 def _contexts(state: Path, settings: TvsSettings) -> dict[Profile, SSL.Context]:
     """What a connection to TVS begins with, by TLS profile, with the identities as they are now."""
-    profiles: tuple[Profile, ...] = ("modern", "legacy")
+    profiles: set[Profile] = {settings.profile}
+    if settings.legacy_port:
+        profiles.add("legacy")  # the modern one need not be able to take an old identity
     identities = tls_identities(state, settings)
     return {
         profile: server_context(
@@ -159,6 +163,15 @@ def tls_identities(state: Path, settings: TvsSettings) -> list[TlsIdentity]:
     if settings.ec_identity:
         identities.append(read_identity(state / settings.ec_identity))
     return identities
+
+
+def with_tvs_identities(node: Node, settings: TvsSettings) -> dict[str, bytes]:
+    """This node's certificates by identity name, with what TVS shows now under these settings."""
+    shown = tls_identities(node.state, settings)
+    others = {name: der for name, der in node.own.certificates.items() if name != TVS_ECDSA}
+    return others | {
+        name: identity.chain[0] for name, identity in zip((TVS, TVS_ECDSA), shown, strict=False)
+    }
 
 
 def _own_certificates(node: Node) -> Iterator[Entry]:

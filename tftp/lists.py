@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conf.files import write_whole
-from conf.identity import Member, Node
+from conf.identity import TVS, TVS_ECDSA, Member, Node
 from conf.signer import Signer
 from itl import ItlError
 from itl.roles import Role
@@ -49,8 +49,10 @@ def itl_records(node: Node, signer: Signer, *, rollback: bool = False) -> list[R
     records.append(_record(tftp_role, own, None if rollback else callmanager))
     records += _capf(node)
     records += [
-        _record(Role.TVS, member, None if rollback else member.certificates["TVS"])
+        _record(Role.TVS, member, None if rollback else member.certificates[name])
         for member in node.members
+        for name in (TVS, TVS_ECDSA)
+        if name in member.certificates
     ]
     return records
 

@@ -31,6 +31,7 @@ DEFAULT_ROLES: Mapping[str, tuple[int, ...]] = MappingProxyType(
         "tomcat": (Role.APP_SERVER,),
         "tomcat-ECDSA": (Role.APP_SERVER,),
         "TVS": (Role.TVS,),
+        "TVS-ECDSA": (Role.TVS,),
         "Phone-SAST-trust": _SIGNERS,
         "CallManager-trust": (Role.TFTP,),
         "CAPF-trust": (Role.CAPF,),
