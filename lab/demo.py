@@ -78,8 +78,8 @@ async def play(folder: Path, *, secure: bool, show: Callable[[Step], None]) -> l
 
     await create(folder, plans, secure=secure)
     # The source's publisher after its subscriber: it then knows the port of the other TVS.
-    order = [plans[1], plans[0], plans[2]]
-    async with serving(folder, order, phone=DEFAULT_MAC) as nodes:
+    stages = [plans[1:], plans[:1]]
+    async with serving(folder, stages, phone=DEFAULT_MAC) as nodes:
         phone = Phone(DEFAULT_MAC, model(DEFAULT_MODEL))
         add(_at_home(await _boot(phone, nodes[SOURCE]), nodes, secure=secure))
         before = (phone.ctl, phone.itl)

@@ -82,13 +82,22 @@ async def create(folder: Path, plans: Sequence[NodePlan], *, secure: bool) -> No
 
 @asynccontextmanager
 async def serving(
-    folder: Path, plans: Sequence[NodePlan], *, phone: str
+    folder: Path, stages: Sequence[Sequence[NodePlan]], *, phone: str
 ) -> AsyncIterator[dict[str, RunningNode]]:
-    """Run a daemon for each node, in order; by host name. ``phone`` is a MAC they all know."""
+    """Run a daemon for each node; by host name. ``phone`` is a MAC they all know.
+
+    Those of a stage start at the same time, when those of the stage before are ready.
+    """
     running: dict[str, RunningNode] = {}
     async with trio.open_nursery() as nursery:
-        for plan in plans:
+
+        async def start(plan: NodePlan) -> None:
             running[plan.host] = await nursery.start(_serve, folder / plan.host, plan, phone)
+
+        for stage in stages:
+            async with trio.open_nursery() as starting:
+                for plan in stage:
+                    starting.start_soon(start, plan)
         try:
             yield running
         finally:
