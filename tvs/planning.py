@@ -4,7 +4,7 @@ The mapping from type to stores is Cisco's for bulk certificate management (docu
 is planned is pure; :meth:`tvs.store.TrustStore.apply` does it in one transaction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -12,6 +12,7 @@ from itl.roles import PHONE_SAST_TRUST, SIGNS_FILES, Role
 from tvs.answers import AnswerPolicy
 from tvs.bundles import BundleFile, Item, stale
 from tvs.changes import Change
+from tvs.labels import Label
 from tvs.snapshot import Entry, entry_of
 
 _SIGNING = SIGNS_FILES | {Role.SAST}
@@ -220,27 +221,28 @@ def missing(files: Iterable[BundleFile], types: Sequence[str]) -> tuple[str, ...
     """
     outdated = stale(files := list(files))
     nodes: dict[tuple[str, str], dict[str, set[str]]] = {}
-    sizes: dict[tuple[str, str], int] = {}
+    names: dict[tuple[str, str], Label] = {}
     for item in (item for file in files for item in file.items):
         if item.label and item.label.nodes and (item.file, item.sha256) not in outdated:
-            cluster = (item.label.cluster, item.label.cluster_id)
-            nodes.setdefault(cluster, {}).setdefault(item.label.node, set()).add(item.label.type)
-            sizes[cluster] = max(sizes.get(cluster, 0), item.label.nodes)
+            cluster, cluster_id, node, type_name = item.label.group
+            key = (cluster, cluster_id)
+            nodes.setdefault(key, {}).setdefault(node, set()).add(type_name)
+            if key not in names or names[key].nodes < item.label.nodes:
+                names[key] = item.label
     wanted = [name for name in _MUST_CONTRIBUTE if name in types]
-    found = []
-    for cluster, by_node in nodes.items():
-        name = cluster[0]
-        if len(by_node) < sizes[cluster] and wanted:
-            found.append(
-                f"cluster {name} has {sizes[cluster]} nodes; only {', '.join(sorted(by_node))}"
-                " contributed anything"
-            )
-        if "CallManager" in wanted:
-            found += [
-                f"cluster {name}: node {node} contributed no CallManager certificate"
-                for node, contributed in sorted(by_node.items())
-                if "CallManager" not in contributed
-            ]
-        if "ITLRecovery" in wanted and not any("ITLRecovery" in c for c in by_node.values()):
-            found.append(f"cluster {name} contributed no ITLRecovery certificate")
-    return tuple(found)
+    return tuple(
+        text for key, by_node in nodes.items() for text in _missing_of(names[key], by_node, wanted)
+    )
+
+
+def _missing_of(label: Label, by_node: Mapping[str, set[str]], wanted: list[str]) -> Iterator[str]:
+    cluster = f"cluster {label.cluster}"
+    if len(by_node) < label.nodes and wanted:
+        there = ", ".join(sorted(by_node))
+        yield f"{cluster} has {label.nodes} nodes; only {there} contributed anything"
+    if "CallManager" in wanted:
+        for node, contributed in sorted(by_node.items()):
+            if "CallManager" not in contributed:
+                yield f"{cluster}: node {node} contributed no CallManager certificate"
+    if "ITLRecovery" in wanted and not any("ITLRecovery" in there for there in by_node.values()):
+        yield f"{cluster} contributed no ITLRecovery certificate"

@@ -110,6 +110,15 @@ def exchanged(clusters, consolidated) -> Clusters:
     return clusters
 
 
+@pytest.fixture(scope="session")
+def imported_state(built_clusters, consolidated, tmp_path_factory) -> Path:
+    """SiteB after its import."""
+    state = tmp_path_factory.mktemp("imported") / "b1"
+    shutil.copytree(built_clusters / "b1", state)
+    assert run(["--state", str(state), "bundle", "import", str(consolidated), "--yes"]) == 0
+    return state
+
+
 @pytest.fixture
 def keytool(program) -> str:
     """Java's keytool."""

@@ -239,3 +239,12 @@ def test_mutated_files_are_never_an_error_of_ours(data, ders, tmp_path):
         octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
     end = data.draw(st.integers(0, len(octets)))
     assert isinstance(open_material(bytes(octets[:end]), ["secret"]), Material)
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(0, 10**6), octet=st.integers(0, 255), cut=st.integers(0, 10**6))
+def test_mutated_pkcs12_is_never_more_than_a_problem(place, octet, cut, with_key, reader):
+    octets = bytearray(with_key)
+    octets[place % len(octets)] = octet
+    data = bytes(octets[: cut % (4 * len(octets)) + 1])
+    assert isinstance(reader.read(data, ["secret"]), Material)

@@ -1,5 +1,6 @@
 """``trustlab store``: list, show, find, add, remove, verify, export, and the history."""
 
+import shutil
 import subprocess
 from contextlib import closing
 
@@ -11,10 +12,11 @@ from tvs.schema import connect
 
 
 @pytest.fixture
-def imported(exchanged, trustlab):
-    """SiteB, which holds seven certificates of SiteA's two nodes."""
-    receipt = trustlab(exchanged.b, "bundle", "import", exchanged.shared, "--yes", "--json").one
-    return exchanged.b, receipt["receipt"]
+def imported(imported_state, trustlab, tmp_path):
+    """SiteB, which holds seven certificates of SiteA's two nodes, and the receipt of its import."""
+    state = shutil.copytree(imported_state, tmp_path / "imported")
+    (receipt,) = trustlab(state, "bundle", "receipts", "--json").json
+    return state, receipt["receipt"]
 
 
 @pytest.mark.parametrize(
@@ -37,21 +39,24 @@ def test_filters(filters, count, imported, trustlab):
     assert len(trustlab(state, "store", "list", "--json", *filters).json) == count
 
 
-def test_an_entry_has_the_fields_that_scripts_rely_on(imported, trustlab, exchanged):
+def test_an_entry_has_the_fields_that_scripts_rely_on(imported, trustlab, clusters):
     state, _ = imported
-    for sha256, entry in stored(trustlab, state).items():
-        der = next(
-            der
-            for path in exchanged.a.glob("identities/*.pem")
-            for der in load_certificates(path.read_bytes())
-        )
-        assert set(entry) >= {
-            *("sha256", "subject", "issuer", "serial", "not_after", "type"),
-            *("stores", "roles", "source"),
-        }
-        if describe(der).sha256 == sha256:
-            assert entry["serial"] == describe(der).serial.hex()
-            assert entry["subject"] == describe(der).subject
+    pem = (clusters.a / "identities" / "CAPF.pem").read_bytes()
+    certificate = describe(load_certificates(pem)[0])
+    entry = stored(trustlab, state)[certificate.sha256]
+    assert entry.pop("source").endswith("_cucm-a1_CAPF.p12 (SiteA/cucm-a1)")
+    assert entry == {
+        "sha256": certificate.sha256,
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "serial": certificate.serial.hex(),
+        "not_after": f"{certificate.not_after:%Y-%m-%dT%H:%M:%SZ}",
+        "type": "CAPF",
+        "stores": ["CallManager-trust"],
+        "roles": [{"code": 4, "name": "CAPF"}],
+        "cluster": "SiteA",
+        "node": "cucm-a1",
+    }
 
 
 def test_find(imported, trustlab):
@@ -142,9 +147,9 @@ def test_expiry_is_said(clusters, trustlab, make_certificate, tmp_path):
     assert "later" not in shown.err
 
 
-def test_verify_a_certificate(imported, trustlab, exchanged):
+def test_verify_a_certificate(imported, trustlab, clusters):
     state, _ = imported
-    identities = exchanged.a / "identities"
+    identities = clusters.a / "identities"
     trusted = trustlab(state, "store", "verify", identities / "CallManager.pem", "--json")
     assert trusted.code == 0
     assert [role["code"] for role in trusted.one["entry"]["roles"]] == [0, 3]
