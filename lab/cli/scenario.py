@@ -15,8 +15,7 @@ from lab.cli.receipts import add as add_row
 from lab.cli.receipts import table
 from lab.scenarios.judgement import Conduct, Met, judge
 from lab.scenarios.model import Scenario, ScenarioError, find_scenario, shipped
-from lab.scenarios.rehearsal import make_node, rehearse
-from lab.scenarios.stranger import Stranger, stranger_of
+from lab.scenarios.rehearsal import stages
 from lab.timeline import read_events
 
 app = App(
@@ -116,17 +115,12 @@ def run(*names: str, events: Json = False, json: Json = False) -> int:
 
 
 async def _play(scenarios: Sequence[Scenario], folder: Path, json: bool) -> list[Conduct]:  # noqa: FBT001  trio.run passes arguments by position
-    nodes: dict[bool, tuple[Path, Stranger]] = {}
     conducts = []
-    for scenario in scenarios:
-        if scenario.secure not in nodes:
-            name = "secure" if scenario.secure else "plain"
-            state = make_node(folder / name, secure=scenario.secure)
-            nodes[scenario.secure] = state, stranger_of(state)
-        state, stranger = nodes[scenario.secure]
-        conduct = await rehearse(scenario, state, stranger=stranger)
-        _tell(conduct, json=json)
-        conducts.append(conduct)
+    async with stages(folder) as ready:
+        for scenario in scenarios:
+            conduct = await ready.play(scenario)
+            _tell(conduct, json=json)
+            conducts.append(conduct)
     return conducts
 
 

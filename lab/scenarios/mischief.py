@@ -75,16 +75,23 @@ class Mischief:
             self._dead = dead
             async with trio.open_nursery() as nursery:
                 self._late = nursery
-                self.report(
-                    {
-                        "event": "scenario.started",
-                        "outcome": "misbehaving on purpose",
-                        "reason": self.scenario.title,
-                        "scenario": self.scenario.name,
-                    }
-                )
+                self.begin(self.scenario)
                 task_status.started()
                 await trio.sleep_forever()
+
+    def begin(self, scenario: Scenario) -> None:
+        """Play ``scenario`` from now on; every phone's next boot is its first."""
+        self.scenario = scenario
+        self._phones.clear()
+        self._at.clear()
+        self.report(
+            {
+                "event": "scenario.started",
+                "outcome": "misbehaving on purpose",
+                "reason": scenario.title,
+                "scenario": scenario.name,
+            }
+        )
 
     def file_answer(self, name: str, address: str, found: Answer) -> Answer | None:
         """What TFTP answers instead of ``found``; None for silence."""

@@ -40,10 +40,9 @@ def mischief_for(
     plane: TrustPlane,
     own_tvs: tuple[str, int],
     report: Reader,
-    stranger: Stranger | None = None,
 ) -> Mischief:
     """The scenario at work on ``plane``, whose TVS listens at ``own_tvs``. Makes keys at first."""
-    stranger = stranger or stranger_of(plane.node.state)
+    stranger = stranger_of(plane.node.state)
     return Mischief(
         scenario=scenario,
         stranger=stranger,

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -27,8 +26,7 @@ from lab.scenarios.model import (
     parse_scenario,
     shipped,
 )
-from lab.scenarios.rehearsal import make_node, rehearse
-from lab.scenarios.stranger import stranger_of
+from lab.scenarios.rehearsal import stages
 
 CATALOGUE = {scenario.name: scenario for scenario in shipped()}
 
@@ -43,23 +41,6 @@ asks = "ITL{device}.tlv"
 """
 
 
-@pytest.fixture(scope="session")
-def play(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Conduct]:
-    """``play(name)``: an emulated phone meets the scenario; the nodes are shared by all tests."""
-    nodes = {}
-
-    def rehearsed(name: str, **options: object) -> Conduct:
-        scenario = CATALOGUE[name]
-        if scenario.secure not in nodes:
-            state = tmp_path_factory.mktemp("scenarios") / str(scenario.secure)
-            make_node(state, secure=scenario.secure)
-            nodes[scenario.secure] = state, stranger_of(state)
-        state, stranger = nodes[scenario.secure]
-        return trio.run(partial(rehearse, scenario, state, stranger=stranger, **options))
-
-    return rehearsed
-
-
 def test_the_catalogue_is_large_and_says_why() -> None:
     assert len(CATALOGUE) >= 25
     for scenario in CATALOGUE.values():
@@ -71,15 +52,6 @@ def test_the_catalogue_is_large_and_says_why() -> None:
     for kind, key in ((ListFault, "what"), (TransferFault, "what"), (TvsFault, "answer")):
         played = {getattr(fault, key) for fault in faults if isinstance(fault, kind)}
         assert played | {"true"} == {*get_args(get_type_hints(kind)[key]), "true"}
-
-
-@pytest.mark.parametrize("name", CATALOGUE)
-def test_the_emulated_phone_does_what_a_correct_phone_must(
-    name: str, play: Callable[..., Conduct]
-) -> None:
-    conduct = play(name)
-    assert [one.as_json() for one in conduct.judged if one.met is not Met.MET] == []
-    assert conduct.exit_code == 0
 
 
 def skips_the_signature(patch: pytest.MonkeyPatch) -> None:
@@ -170,7 +142,7 @@ def asks_the_first_tvs_only(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(phone_boot, "inquire", first)
 
 
-def forgets_its_lists_when_an_update_fails(patch: pytest.MonkeyPatch) -> None:
+def forgets_its_lists(patch: pytest.MonkeyPatch) -> None:
     del patch
 
 
@@ -195,20 +167,46 @@ MUTANTS = [
     (loads_lists_of_any_length, "itl-oversized"),
     (never_asks_tvs, "tvs-yes"),
     (asks_the_first_tvs_only, "tvs-first-down"),
-    (forgets_its_lists_when_an_update_fails, "itl-missing-afterwards"),
+    (forgets_its_lists, "itl-missing-afterwards"),
 ]
+
+
+async def play_all(folder: Path) -> dict[tuple[str, str], Conduct]:
+    """Every scenario with the emulated phone, and each mutant in the scenario made for it."""
+    found = {}
+    async with stages(folder) as ready:
+        for scenario in CATALOGUE.values():
+            found["", scenario.name] = await ready.play(scenario)
+        for mutant, name in MUTANTS:
+            with pytest.MonkeyPatch.context() as patch:
+                mutant(patch)
+                boot = forgetful_boot if mutant is forgets_its_lists else phone_boot.boot
+                found[mutant.__name__, name] = await ready.play(CATALOGUE[name], boot=boot)
+    return found
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Conduct]:
+    """All in one run, on the same few daemons: most of the time is keys' and waiting's."""
+    return trio.run(play_all, tmp_path_factory.mktemp("scenarios"))
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_the_emulated_phone_does_what_a_correct_phone_must(
+    name: str, played: dict[tuple[str, str], Conduct]
+) -> None:
+    conduct = played["", name]
+    assert [one.as_json() for one in conduct.judged if one.met is not Met.MET] == []
+    assert conduct.exit_code == 0
 
 
 @pytest.mark.parametrize(("mutant", "name"), MUTANTS)
 def test_a_broken_phone_is_caught(
     mutant: Callable[[pytest.MonkeyPatch], None],
     name: str,
-    play: Callable[..., Conduct],
-    monkeypatch: pytest.MonkeyPatch,
+    played: dict[tuple[str, str], Conduct],
 ) -> None:
-    mutant(monkeypatch)
-    forgetful = mutant is forgets_its_lists_when_an_update_fails
-    conduct = play(name, **({"boot": forgetful_boot} if forgetful else {}))
+    conduct = played[mutant.__name__, name]
     assert conduct.exit_code == 1, conduct.as_json()
 
 
