@@ -177,7 +177,7 @@ async def signature(document: Document, _seen: Timeline) -> str:
     candidates = [der for der in own if der] + list(document.signers)
     if not candidates:
         untold("no certificate of the signer is at hand (--signer CERT)")
-    demand(any(document.verifies_with(der) for der in candidates), "the signature is wrong")
+    document.check_signature(candidates)
     return f"{len(document.value(Tag.SIGNATURE)) * 8} bits, verified"
 
 

@@ -136,7 +136,7 @@ async def signature(document: Document, _seen: Timeline) -> str:
     """Verify it with the certificates given."""
     if not document.signers:
         inapplicable("not observed: no certificate of the signer was given (--signer CERT)")
-    demand(any(document.verifies_with(der) for der in document.signers), "the signature is wrong")
+    document.check_signature(document.signers)
     return f"{len(document.value(Tag.SIGNATURE)) * 8} bits, verified"
 
 

@@ -5,12 +5,14 @@ the length of the whole header, signature included. Sources: a CTL of a real CUC
 118893.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA512, HashAlgorithm
 
@@ -158,22 +160,27 @@ class Document:
             untold(f"neither ITL nor CTL: the header names {name!r}")
         return name[:3].decode()
 
-    def verifies_with(self, certificate: bytes) -> bool:
-        """Whether the signature is that of ``certificate`` (DER) over all but element 12."""
-        signature = next(one for one in self.header if one.tag == Tag.SIGNATURE)
-        end = signature.offset + HEAD + len(signature.value)
-        signed = self.data[: signature.offset] + self.data[end:]
+    def check_signature(self, certificates: Iterable[bytes]) -> None:
+        """Fail the check unless one of ``certificates`` (DER) signed all but element 12."""
+        value = self.value(Tag.SIGNATURE)
+        begin = next(one.offset for one in self.header if one.tag == Tag.SIGNATURE)
+        signed = self.data[:begin] + self.data[begin + HEAD + len(value) :]
         digest = DIGESTS.get(int.from_bytes(self.value(Tag.DIGEST), "big"))
         if digest is None:
             fail(f"digest {self.value(Tag.DIGEST).hex()} is known to no phone")
-        try:
-            key = x509.load_der_x509_certificate(certificate).public_key()
-        except ValueError as error:
-            untold(f"the signer's certificate cannot be read: {error}")
-        if not isinstance(key, rsa.RSAPublicKey):
-            untold("the signer's key is no RSA key")
-        try:
-            key.verify(signature.value, signed, padding.PKCS1v15(), digest)
-        except InvalidSignature:
-            return False
-        return True
+        keys = [key for key in map(_rsa_key, certificates) if key is not None]
+        if not keys:
+            untold("no certificate of the signer can be read, or none has an RSA key")
+        for key in keys:
+            with suppress(InvalidSignature, ValueError):
+                key.verify(value, signed, padding.PKCS1v15(), digest)
+                return
+        fail("the signature is wrong")
+
+
+def _rsa_key(certificate: bytes) -> rsa.RSAPublicKey | None:
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, rsa.RSAPublicKey) else None
