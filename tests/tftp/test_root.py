@@ -1,0 +1,114 @@
+"""No spelling of a name leaves the root."""
+
+import os
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tftp.content import ChangedError, ErrorReply, OpenFile, whole
+from tftp.packets import ErrorCode
+from tftp.root import Root
+
+
+@pytest.fixture
+def tree(tmp_path):
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "root-private").mkdir()
+    (tmp_path / "root-private" / "secret").write_bytes(b"secret")
+    root = tmp_path / "root"
+    (root / "New_Zealand").mkdir(parents=True)
+    (root / "file").write_bytes(b"in root")
+    (root / "New_Zealand" / "g3-tones.xml").write_bytes(b"tones")
+    (root / "out").symlink_to("../secret")
+    (root / "far").symlink_to(tmp_path / "secret")
+    (root / "up").symlink_to("..")
+    (root / "loop").symlink_to("loop")
+    (root / "inside").symlink_to("New_Zealand/../file")
+    (root / "folder").symlink_to("New_Zealand")
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(root / "sock"))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "octets"),
+    [
+        ("file", b"in root"),
+        ("/file", b"in root"),
+        ("./file", b"in root"),
+        ("New_Zealand/g3-tones.xml", b"tones"),
+        ("New_Zealand\\g3-tones.xml", b"tones"),
+        ("New_Zealand//g3-tones.xml", b"tones"),
+        ("inside", b"in root"),
+        ("folder/g3-tones.xml", b"tones"),
+    ],
+)
+def test_files_of_the_root(tree, name, octets):
+    assert whole(Root(tree).open(name)) == octets
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret",
+        "..\\secret",
+        "/../secret",
+        "New_Zealand/../../secret",
+        "../root-private/secret",
+        "-private/secret",
+        "out",
+        "far",
+        "up/secret",
+        "up/root/../secret",
+        "loop",
+        "fifo",
+        "sock",
+        "New_Zealand",
+        "",
+        "/",
+        ".",
+        "file/",
+        "file/x",
+        "secret",
+        "file\0.txt",
+        "/etc/passwd",
+        "%2e%2e/secret",
+        "x" * 255,
+        "\ufffd",
+    ],
+)
+def test_everything_else_is_refused(tree, name):
+    found = Root(tree).open(name)
+    if name == "file/":
+        assert whole(found) == b"in root"
+        return
+    assert isinstance(found, ErrorReply)
+    assert found.code in {ErrorCode.NOT_FOUND, ErrorCode.ACCESS_VIOLATION}
+
+
+@given(st.lists(st.sampled_from(["..", ".", "/", "\\", "up", "folder", "root", "secret", "\0"])))
+def test_no_mixture_reaches_the_secret(tmp_path_factory, parts):
+    base = tmp_path_factory.getbasetemp() / "mixture"
+    root = base / "root"
+    if not root.exists():
+        root.mkdir(parents=True)
+        (base / "secret").write_bytes(b"secret")
+        (root / "up").symlink_to("..")
+        (root / "folder").mkdir()
+    for name in ("".join(parts), "/".join(parts)):
+        assert not isinstance(Root(root).open(name), OpenFile)
+
+
+def test_another_case_is_found_only_when_allowed(tree):
+    assert isinstance(Root(tree).open("FILE"), ErrorReply)
+    assert whole(Root(tree, fold_case=True).open("new_zealand/G3-Tones.XML")) == b"tones"
+
+
+def test_a_file_that_changes_during_a_transfer_is_noticed(tree):
+    content = Root(tree).open("file")
+    (tree / "file").write_bytes(b"longer than before")
+    with pytest.raises(ChangedError):
+        content.read(0, 4)

@@ -1,0 +1,306 @@
+"""The service over real sockets: odd requests, strangers, abuse, addresses."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.tftp.conftest import phone, serving
+from tftp import RemoteError, TftpError
+from tftp.admission import Limits
+from tftp.client import get, put
+from tftp.content import Later, Octets
+from tftp.uploads import Uploads
+
+ERROR = b"\0\5"
+RMEM_MAX = Path("/proc/sys/net/core/rmem_max").read_text()
+DATA_1 = b"\0\3\0\1"
+
+
+@pytest.mark.parametrize("name", ["empty", "one", "exact", "config"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"blksize": 8},
+        {"blksize": 1024, "tsize": True},
+        {"blksize": 65464},
+        {"windowsize": 3},
+        {"windowsize": 65535, "blksize": 8, "timeout": 1},
+        {"mode": "netascii"},
+    ],
+)
+async def test_every_length_arrives_with_every_option(folder, name, asked):
+    async with serving(folder) as service:
+        octets = await get(service.host, service.port, name, **asked)
+        assert octets == (folder / name).read_bytes()
+        event = await service.event(file=name, outcome="done")
+        if asked.get("mode") is None:
+            assert event["bytes"] == len(octets)
+            assert event["blocks"] == len(octets) // event["blksize"] + 1
+
+
+async def test_windows_are_cut_by_the_kernel_or_by_us_alike(folder, monkeypatch):
+    wanted = (folder / "config").read_bytes()
+    async with serving(folder) as service:
+        assert await get(service.host, service.port, "config", windowsize=16) == wanted
+        # an option number no kernel has: the plain path
+        monkeypatch.setattr("tftp.sockets._UDP_SEGMENT", 9999)
+        assert await get(service.host, service.port, "config", windowsize=16) == wanted
+
+
+@pytest.mark.parametrize(
+    ("datagram", "code"),
+    [
+        (b"\0\1\0octet\0", 4),
+        (b"\0\1config", 4),
+        (b"\0\1config\0octet", 4),
+        (b"\0\1config\0mail\0", 4),
+        (b"\0\1config\0\0", 4),
+        (b"\0\1" + b"n" * 400 + b"\0octet\0", 4),
+        (b"\0\1" + b"n" * 600 + b"\0octet\0", 4),
+        (b"\0\1../root/config\0octet\0", 2),
+        (b"\0\1..\\config\0octet\0", 2),
+        (b"\0\1/etc/passwd\0octet\0", 1),
+        (b"\0\1con\xfffig\0octet\0", 1),
+        (b"\0\1missing\0octet\0", 1),
+        (b"\0\2config\0octet\0", 2),
+    ],
+)
+async def test_bad_requests_get_one_error_with_a_text(folder, datagram, code):
+    async with serving(folder) as service, phone(service) as client:
+        answer = await client.ask(datagram)
+        assert answer[:4] == ERROR + code.to_bytes(2, "big")
+        assert len(answer) > 6
+        assert answer.endswith(b"\0")
+        assert await client.silent()
+        assert (await service.event(event="tftp.error"))["code"] == code
+
+
+async def test_garbage_is_dropped_and_the_next_phone_is_served(folder):
+    async with serving(folder) as service, phone(service) as client:
+        for datagram in (
+            b"",
+            b"\0",
+            b"\1",
+            b"\0\3\0\1x",
+            b"\0\4\0\1",
+            b"\0\5\0\1x\0",
+            b"\0\6",
+            b"\xff" * 600,
+        ):
+            await client.sock.sendto(datagram, client.service)
+        for _ in range(300):
+            await client.sock.sendto(os.urandom(40), client.service)
+        assert (await client.rrq(b"one"))[:4] == DATA_1
+        assert [e["event"] for e in service.events] == []
+
+
+async def test_options_come_back_in_one_oack_which_is_repeated(folder):
+    async with serving(folder) as service, phone(service) as client:
+        oack = await client.rrq(
+            b"config", b"TSIZE", b"99", b"unknown", b"x", b"BlkSize", b"600", b"timeout", b"1"
+        )
+        assert oack == b"\0\6tsize\00010240\0blksize\000600\0timeout\0001\0"
+        assert await client.hear() == oack
+        assert len(await client.ack(0)) == 604
+
+
+async def test_no_option_asked_for_no_oack(folder):
+    async with serving(folder) as service, phone(service) as client:
+        assert len(await client.rrq(b"config", b"unknown", b"1")) == 516
+
+
+async def test_a_stranger_is_refused_and_changes_nothing(folder):
+    async with serving(folder) as service, phone(service) as client:
+        await client.rrq(b"config")
+        with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            await stranger.connect(client.peer)
+            await stranger.send(b"\0\4\0\1")
+            with pytest.raises(ConnectionRefusedError), trio.fail_after(2):
+                await stranger.recv(600)
+        second = await client.ack(1)
+        assert second[:4] == b"\0\3\0\2"
+
+
+async def test_an_error_ends_a_transfer_and_is_not_answered(folder):
+    async with serving(folder) as service, phone(service) as client:
+        await client.rrq(b"config")
+        await client.tell(b"\0\5\0\3full\0")
+        event = await service.event(outcome="refused")
+        assert "full" in event["reason"]
+        assert await client.silent()
+
+
+async def test_the_same_request_again_gets_the_same_first_packet(folder):
+    async with serving(folder) as service, phone(service) as client:
+        first = await client.rrq(b"config")
+        peer = client.peer
+        assert await client.rrq(b"config") == first
+        assert client.peer == peer
+        assert (await client.ack(1))[:4] == b"\0\3\0\2"
+
+
+async def test_another_request_from_the_same_port_takes_over(folder):
+    async with serving(folder) as service, phone(service) as client:
+        await client.rrq(b"config")
+        assert await client.rrq(b"one") == DATA_1 + (folder / "one").read_bytes()
+        assert (await service.event(file="config"))["outcome"] == "gone"
+
+
+async def test_a_phone_that_went_away_frees_its_transfer(folder):
+    async with serving(folder) as service:
+        async with phone(service) as client:
+            await client.rrq(b"config")
+            await client.ack(1)
+        assert (await service.event(file="config"))["outcome"] == "gone"
+
+
+async def test_silence_gets_three_copies_and_no_more(folder):
+    async with serving(folder) as service, phone(service) as client:
+        first = await client.rrq(b"config")
+        assert [await client.hear(), await client.hear()] == [first, first]
+        assert await client.silent(0.6)
+
+
+async def test_an_address_has_its_share_and_another_is_served(folder):
+    limits = Limits(max_transfers_per_address=3)
+    async with serving(folder, limits=limits) as service:
+        async with phone(service) as a, phone(service) as b, phone(service) as c:
+            for each in (a, b, c):
+                assert await each.rrq(b"config")
+            async with phone(service) as fourth, phone(service, "127.0.0.9") as other:
+                await fourth.sock.sendto(b"\0\1one\0octet\0", fourth.service)
+                assert await fourth.silent()
+                assert (await other.rrq(b"one"))[:4] == DATA_1
+
+
+async def test_half_open_transfers_are_bounded_in_all(folder):
+    limits = Limits(max_transfers=50)
+    async with serving(folder, limits=limits) as service, trio.open_nursery():
+        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(120)]
+        for each in sockets:
+            each.sendto(b"\0\1config\0octet\0", (service.host, service.port))
+        await trio.sleep(0.05)
+        answered = 0
+        for each in sockets:
+            each.setblocking(False)
+            try:
+                answered += len(each.recv(600)) == 516
+            except BlockingIOError:
+                continue
+            finally:
+                each.close()
+        assert answered == 50
+
+
+@pytest.mark.parametrize("asked", ["127.0.0.1", "127.0.0.7"])
+async def test_a_wildcard_answers_from_the_address_that_was_asked(folder, asked):
+    async with serving(folder, host="0.0.0.0") as service:
+        for name, start in ((b"one", DATA_1), (b"missing", ERROR)):
+            async with phone(service) as client:
+                client.service = (asked, service.port)
+                assert (await client.rrq(name))[: len(start)] == start
+                assert client.peer[0] == asked
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+async def test_ipv6(folder, host):
+    async with serving(folder, host=host) as service:
+        service.host = "::1"
+        assert (
+            await get("::1", service.port, "config", blksize=1024)
+            == (folder / "config").read_bytes()
+        )
+        with pytest.raises(RemoteError, match="not found"):
+            await get("::1", service.port, "missing")
+        assert (await service.event(file="config"))["peer"].startswith("[::1]:")
+
+
+async def test_content_made_later_is_made_once_for_a_repeated_request(folder):
+    made = []
+
+    def make():
+        made.append(1)
+        return Octets(b"signed", key="signed")
+
+    def find(name, _):
+        return Later(make)
+
+    async with serving(folder, find=find) as service, phone(service) as client:
+        await client.sock.sendto(b"\0\1x.sgn\0octet\0", client.service)
+        assert await client.rrq(b"x.sgn") == DATA_1 + b"signed"
+        await client.tell(b"\0\4\0\1")
+        await service.event(outcome="done")
+        assert made == [1]
+
+
+async def test_what_cannot_be_made_is_an_error(folder):
+    def fail():
+        raise TftpError("no such luck")
+
+    async with serving(folder, find=lambda *_: Later(fail)) as service:
+        with pytest.raises(RemoteError, match="no such luck"):
+            await get(service.host, service.port, "x")
+
+
+async def test_a_reply_policy_replaces_answers_or_keeps_silent(folder):
+    def policy(name, peer, answer):
+        return None if name == "one" else Octets(peer.encode(), key=peer)
+
+    async with serving(folder, reply_policy=policy) as service, phone(service) as client:
+        assert await get(service.host, service.port, "config") == b"127.0.0.1"
+        await client.sock.sendto(b"\0\1one\0octet\0", client.service)
+        assert await client.silent()
+
+
+async def test_uploads_are_whole_never_overwritten_and_bounded(folder, tmp_path):
+    place = tmp_path / "uploads"
+    place.mkdir()
+    async with serving(folder, uploads=Uploads(place, max_bytes=5000)) as service:
+        at = service.host, service.port
+        await put(*at, "log", b"x" * 1024, blksize=512, windowsize=4, tsize=True)
+        assert (place / "log").read_bytes() == b"x" * 1024
+        await put(*at, "text", b"a\nb\r", mode="netascii")
+        assert (place / "text").read_bytes() == b"a\nb\r"
+        for name, data, words in (
+            ("log", b"y", "overwritten"),
+            ("big", b"z" * 6000, "more than 5000"),
+            ("../out", b"z", "plain names"),
+            (".hidden", b"z", "plain names"),
+        ):
+            with pytest.raises(RemoteError, match=words):
+                await put(*at, name, data)
+        with pytest.raises(RemoteError, match="at most 5000"):
+            await put(*at, "big", b"z" * 6000, tsize=True)
+        await service.event(file="log", direction="received", bytes=1024)
+        assert sorted(path.name for path in place.iterdir()) == ["log", "text"]
+
+
+async def test_a_stop_lets_running_transfers_end(folder):
+    stop = trio.Event()
+    async with serving(folder, stop=stop) as service, phone(service) as client:
+        await client.rrq(b"exact")
+        stop.set()
+        await client.ack(1)
+        await client.ack(2)
+        await client.tell(b"\0\4\0\3")
+        assert (await service.event(file="exact"))["outcome"] == "done"
+
+
+async def test_a_small_buffer_is_reported_with_the_sysctl(folder, monkeypatch):
+    # as for a user who may not force it, under a limit below what is wanted
+    monkeypatch.setattr("tftp.sockets._SO_RCVBUFFORCE", socket.SO_RCVBUF)
+    limit = int(RMEM_MAX)
+    async with serving(folder, receive_buffer=limit + 4096) as service:
+        assert "net.core.rmem_max" in service.events[0]["reason"]
+
+
+async def test_a_client_without_a_server_says_so():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        with pytest.raises(TftpError, match="no end within"):
+            await get("127.0.0.1", port, "x", timeout_seconds=0.2)

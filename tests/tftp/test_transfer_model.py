@@ -1,0 +1,256 @@
+"""The pure core over a network that loses, repeats, reorders and delays, against a model.
+
+The model is one sentence: the receiver holds a prefix of the content at any time, and at the end
+both sides say done and it holds all, or a side says why not.
+"""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tftp.content import Octets
+from tftp.frames import Frames
+from tftp.options import grant
+from tftp.packets import Opcode, Request, parse_request
+from tftp.receiver import Receiver
+from tftp.sender import Sender
+from tftp.transfer import Ending
+
+STEPS = 50_000
+
+
+class Link:
+    """Both ends of a transfer and the datagrams between them; time is a number."""
+
+    def __init__(self, size, *, blksize, windowsize, upload, rollover=0):
+        self.content = random.Random(size).randbytes(size)
+        self.taken = bytearray()
+        self.now = 0.0
+        self.flying: list[tuple[str, bytes]] = []
+        options = {}
+        if blksize != 512:
+            options["blksize"] = str(blksize)
+        if windowsize != 1:
+            options["windowsize"] = str(windowsize)
+        source = Frames(rollover=rollover)
+        octets = Octets(self.content, key=size)
+        opcode = Opcode.WRQ if upload else Opcode.RRQ
+        request = Request(opcode, "file", "octet", options)
+        terms = grant(options, max_blksize=65464, max_windowsize=64, size=None)
+        if upload:
+            self.client = self.sender = Sender(source, octets, request=request)
+            self.receiver = Receiver(self.taken.extend, max_bytes=1 << 30, terms=terms)
+            self.server = self.receiver
+        else:
+            self.client = self.receiver = Receiver(
+                self.taken.extend, max_bytes=1 << 30, request=request
+            )
+            self.server = self.sender = Sender(source, octets, terms=terms)
+        self.opened = False
+        self.send("server", self.client.start(0.0))
+
+    def end(self, name):
+        return self.client if name == "client" else self.server
+
+    def send(self, to, burst):
+        """Put a burst on the wire, cut as the kernel cuts it."""
+        if isinstance(burst, bytes):
+            if burst:
+                self.flying.append((to, burst))
+            return
+        for at in range(0, len(burst), self.sender.segment):
+            self.flying.append((to, bytes(burst[at : at + self.sender.segment])))
+
+    def deliver(self, index):
+        to, datagram = self.flying.pop(index)
+        back = "client" if to == "server" else "server"
+        if datagram[:2] in {b"\0\1", b"\0\2"}:
+            parse_request(datagram)
+            if not self.opened:
+                self.opened = True
+                self.send(back, self.server.start(self.now))
+            elif self.server is self.sender:
+                self.send(back, self.sender.again(self.now))
+            return
+        self.send(back, self.end(to).receive(datagram, self.now))
+
+    def wait(self):
+        """Let the nearest deadline pass."""
+        ends = [("server", self.client)]
+        if self.opened:
+            ends.append(("client", self.server))
+        alive = [(end.deadline, to, end) for to, end in ends if end.outcome is None]
+        if not alive:
+            return
+        due, to, end = min(alive, key=lambda each: each[0])
+        self.now = max(self.now, due)
+        self.send(to, end.timeout(self.now))
+
+    @property
+    def over(self):
+        return self.client.outcome is not None and (
+            not self.opened or self.server.outcome is not None
+        )
+
+    def finish(self, choose):
+        """Run to the end; ``choose(link)`` answers which datagram arrives, or None to lose time."""
+        for _ in range(STEPS):
+            if self.over:
+                return
+            index = choose(self)
+            if index is None:
+                self.wait()
+            else:
+                self.deliver(index)
+        raise AssertionError("the transfer hangs")
+
+    def check(self):
+        assert self.content.startswith(bytes(self.taken))
+        if self.receiver.outcome is not None and self.receiver.outcome.ending is Ending.DONE:
+            assert bytes(self.taken) == self.content
+        if self.sender.outcome is not None and self.sender.outcome.ending is Ending.DONE:
+            assert bytes(self.taken) == self.content
+
+
+class LossyTransfer(RuleBasedStateMachine):
+    """Every order of arrivals, losses, repetitions, garbage and waits that hypothesis thinks of."""
+
+    @initialize(
+        size=st.sampled_from([0, 1, 7, 8, 9, 64, 100, 129]),
+        windowsize=st.sampled_from([1, 1, 2, 5]),
+        upload=st.booleans(),
+    )
+    def open(self, size, windowsize, upload):
+        self.link = Link(size, blksize=8, windowsize=windowsize, upload=upload)
+
+    @rule(pick=st.integers(0, 1 << 16))
+    def arrive(self, pick):
+        if self.link.flying:
+            self.link.deliver(pick % len(self.link.flying))
+
+    @rule(pick=st.integers(0, 1 << 16))
+    def lose(self, pick):
+        if self.link.flying:
+            del self.link.flying[pick % len(self.link.flying)]
+
+    @rule(pick=st.integers(0, 1 << 16))
+    def repeat(self, pick):
+        if self.link.flying and len(self.link.flying) < 40:
+            self.link.flying.append(self.link.flying[pick % len(self.link.flying)])
+
+    @rule()
+    def wait(self):
+        self.link.wait()
+
+    @rule(
+        to=st.sampled_from(["client", "server"]),
+        octets=st.binary(max_size=3)
+        | st.sampled_from([b"\0\4\x7f\xff", b"\0\7", b"\0\1x\0octet\0"]),
+    )
+    def garbage(self, to, octets):
+        if self.link.opened or to == "client":
+            self.link.end(to).receive(octets, self.link.now)
+
+    @invariant()
+    def prefix(self):
+        if hasattr(self, "link"):
+            self.link.check()
+
+    def teardown(self):
+        """From any state a network that works again brings the transfer to its end."""
+        if hasattr(self, "link"):
+            self.link.finish(lambda link: 0 if link.flying else None)
+            self.link.check()
+
+
+LossyTransfer.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+test_lossy_transfer = LossyTransfer.TestCase
+
+
+@pytest.mark.parametrize("windowsize", [1, 16])
+@pytest.mark.parametrize("upload", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_bad_network_costs_time_and_no_byte(windowsize, upload, seed):
+    chance = random.Random(seed)
+    link = Link(60_000, blksize=1428, windowsize=windowsize, upload=upload)
+
+    def choose(current):
+        while current.flying and chance.random() < 0.1:
+            current.flying.pop(chance.randrange(len(current.flying)))
+        if not current.flying or chance.random() < 0.02:
+            return None
+        if chance.random() < 0.05:
+            current.flying.append(current.flying[0])
+        return chance.randrange(min(3, len(current.flying)))
+
+    link.finish(choose)
+    link.check()
+    assert link.receiver.outcome.ending is Ending.DONE
+    assert link.now < 60
+
+
+@pytest.mark.parametrize("rollover", [0, 1])
+@pytest.mark.parametrize("windowsize", [1, 64])
+def test_files_pass_the_last_block_number(rollover, windowsize):
+    size = 8 * 65_536 + 8003
+    link = Link(size, blksize=8, windowsize=windowsize, upload=False, rollover=rollover)
+    for _ in range(size):
+        if not link.flying:
+            break
+        link.deliver(0)
+    assert bytes(link.taken) == link.content
+    assert link.sender.outcome.ending is Ending.DONE
+
+
+def test_a_repeated_ack_sends_nothing():
+    link = Link(3000, blksize=512, windowsize=1, upload=False)
+    link.deliver(0)
+    link.deliver(0)
+    ack = link.flying[0][1]
+    link.deliver(0)
+    assert link.flying[-1][1][:4] == b"\0\3\0\2"
+    assert link.sender.receive(ack, link.now) == b""
+
+
+def test_at_most_three_copies_go_to_an_address_that_never_answered():
+    link = Link(3000, blksize=512, windowsize=1, upload=False)
+    link.deliver(0)
+    link.client.outcome = "gone"
+    while link.server.outcome is None:
+        link.wait()
+    assert len(link.flying) == 3
+    assert link.server.outcome.ending is Ending.TIMED_OUT
+    assert link.now < 10
+
+
+def test_a_lost_last_ack_keeps_the_sender_for_seconds_only():
+    link = Link(100, blksize=512, windowsize=1, upload=True)
+    link.deliver(0)
+    link.deliver(0)
+    link.deliver(0)
+    link.flying.clear()
+    while link.sender.outcome is None:
+        link.now = link.sender.deadline
+        link.sender.timeout(link.now)
+    assert link.sender.outcome.ending is Ending.UNCONFIRMED
+    assert link.now < 30
+
+
+def test_a_window_gap_is_answered_at_once_and_once():
+    link = Link(20 * 512, blksize=513, windowsize=8, upload=False)
+    link.deliver(0)
+    link.deliver(0)
+    link.deliver(0)
+    assert [datagram[3] for _, datagram in link.flying] == list(range(1, 9))
+    again = link.sender.receive(b"\0\4\0\3", 0.0)
+    assert bytes(again[:4]) == b"\0\3\0\4"
+    assert link.sender.receive(b"\0\4\0\3", 0.0)[:4] == b"\0\3\0\4"
+    assert link.sender.receive(b"\0\4\0\3", 0.0) == b""
