@@ -59,7 +59,7 @@ async def _serve(task: WorkerTask, plane: TrustPlane) -> None:
             _tell(READY)
             settle()
             async for _ in trio.lowlevel.FdStream(os.dup(_STDIN)):
-                _reload(task, plane)
+                await _reload(task, plane)
             stop.set()
             drain = plane.settings.serve.drain_seconds
             serving.cancel_scope.deadline = trio.current_time() + drain
