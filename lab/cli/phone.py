@@ -85,7 +85,8 @@ def boot_command(
 ) -> int:
     """Reset phones: they fetch their lists and their configuration, and believe them or not.
 
-    Nothing is written to a server, and nothing is sent that a phone would not send. Verdicts:
+    The server may be a real CUCM: nothing is written to it, and nothing is sent that a phone would
+    not send. Verdicts:
     "updated" (a new trust list is installed), "unchanged" (the lists held stay in force), "no trust
     list" (there is none, configuration is taken unsigned): exit code 0. "refused" (a list or the
     configuration was not believed; the old ones stay): 1. "unreachable" (no answer), "nothing

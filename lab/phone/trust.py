@@ -132,7 +132,7 @@ class Held:
     def records(self, roles: frozenset[int]) -> Iterator[Record]:
         """The records with a key and one of ``roles``, over all lists held."""
         for held in self.lists:
-            yield from (entry for entry in held.records if entry.role in roles and entry.public_key)
+            yield from (entry for entry in held.records if entry.role in roles and has_key(entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,12 @@ def wants_signed(held: Held) -> bool:
 def is_rollback(itl: TrustList) -> bool:
     """Whether the TVS and TFTP sections of ``itl`` are empty."""
     sections = FILE_SIGNERS | {int(Role.TVS)}
-    return not any(entry.role in sections and entry.public_key for entry in itl.records)
+    return not any(entry.role in sections and has_key(entry) for entry in itl.records)
+
+
+def has_key(entry: Record) -> bool:
+    """Whether a record holds a certificate or a key; one of an emptied section has neither."""
+    return bool(entry.certificate or entry.public_key)
 
 
 def judge_list(held: Held, name: str, data: bytes, answer: Answer | None = None) -> Verdict:
@@ -269,7 +274,7 @@ def _judge_signer(
     header = document.header
     named = [entry for entry in signers if _names(entry, document)]
     if named:
-        if not any(_verifies(document, entry.public_key) for entry in named):
+        if not any(_verifies(document, _key_of(entry)) for entry in named):
             raise _RefusalError(Reason.BAD_SIGNATURE, header.signer_name)
         return Verdict(Outcome.INSTALL, Reason.HELD_SIGNER, header.signer_name, document)
     if not tvs_certificates(held):
@@ -301,6 +306,14 @@ def _check_answer(held: Held, document: Document, question: Question, answer: An
         raise _RefusalError(Reason.WRONG_ROLE, f"roles {list(answer.roles)}")
     if not _verifies(document, certificate.public_key):
         raise _RefusalError(Reason.BAD_SIGNATURE, question.subject)
+
+
+def _key_of(entry: Record) -> bytes:
+    """The key octets of a record: its certificate's, where there is one that can be read."""
+    try:
+        return describe(entry.certificate).public_key if entry.certificate else entry.public_key
+    except ItlError:
+        return entry.public_key
 
 
 def _verifies(document: Document, public_key: bytes) -> bool:
