@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from conf import ConfError
+from conf.contradictions import contradictions
 
 SETTINGS_FILE = "trustlab.toml"
 ENVIRONMENT_PREFIX = "TRUSTLAB_SET_"
@@ -213,9 +214,12 @@ def load_settings(
     """
     merged, origins = merge(state, overrides or {}, environment)
     try:
-        return msgspec.convert(merged, Settings, strict=True)
+        settings = msgspec.convert(merged, Settings, strict=True)
     except msgspec.ValidationError as error:
         raise _located(str(error), origins) from None
+    for key, problem in contradictions(settings):
+        raise SettingsError(_origin(key, origins), key, problem)
+    return settings
 
 
 def merge(
@@ -310,5 +314,10 @@ def _located(problem: str, origins: Mapping[str, str]) -> SettingsError:
     if unknown:
         path, text = f"{path}.{unknown[1]}".strip("."), "unknown key"
     key = re.sub(r"\[[^\]]*\]", "", path)
+    return SettingsError(_origin(key, origins), path, text)
+
+
+def _origin(key: str, origins: Mapping[str, str]) -> str:
+    """Where ``key``, or the first of what lies below it, was given."""
     matches = [origin for name, origin in origins.items() if f"{name}.".startswith(f"{key}.")]
-    return SettingsError(matches[0] if matches else "the settings", path, text)
+    return matches[0] if matches else "the settings"
