@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test demo check clean bench-itl bench-tvs tls-audit fuzz
+.PHONY: run test demo check clean bench-itl bench-tvs bench-tftp tls-audit fuzz
 
 run: $(VENV)/.run
 	@$(BIN)/python -m lab.first_run
@@ -48,3 +48,8 @@ bench-tvs: $(VENV)/.test
 tls-audit: $(VENV)/.test
 	@test -x $(VENV)-audit/bin/sslyze || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check sslyze; }
 	@$(BIN)/python -m tests.bench.tvs_audit $(VENV)-audit/bin/python
+
+# The TFTP service beside dnsmasq, atftpd, tftpd-hpa and tftpy; TRUSTLAB_BENCH names the folder of the
+# load generator. RUNS interleaved runs each.
+bench-tftp: $(VENV)/.test
+	@$(BIN)/python -m tests.bench.tftp_beside $(RUNS)

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tftp import TftpError
 from tftp.admission import Find, ReplyPolicy
@@ -133,18 +134,10 @@ class _Page:
             self._tell(request, started, status, 0)
             return Response(b"", status, headers, kind)
 
-        async def body() -> AsyncIterator[bytes]:
-            sent = first
-            try:
-                while sent < past:
-                    octets = content.read(sent, min(PIECE_BYTES, past - sent))
-                    yield octets
-                    sent += len(octets)
-            finally:
-                content.close()
-                self._tell(request, started, status, sent - first)
+        def told(octets: int) -> None:
+            self._tell(request, started, status, octets)
 
-        return StreamingResponse(body(), status, headers, kind)
+        return _Body(content, (first, past), told=told, status=status, headers=headers, kind=kind)
 
     def _tell(
         self,
@@ -171,6 +164,51 @@ class _Page:
         if refused is not None:
             event["expected"] = refused.expected
         self.report(event)
+
+
+class _Body(Response):
+    """The octets of ``content`` from the first of ``span`` to before its second, in pieces.
+
+    Starlette's own streaming response listens for the client beside sending, and hypercorn then
+    does not close a connection the client wanted closed.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        span: tuple[int, int],
+        *,
+        told: Callable[[int], None],
+        status: int,
+        headers: dict[str, str],
+        kind: str,
+    ) -> None:
+        super().__init__(b"", status, headers, kind)
+        self._content = content
+        self._span = span
+        self._told = told
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; what was read is what is told."""
+        del scope, receive
+        at, past = self._span
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            more = True
+            while more:
+                octets = self._content.read(at, min(PIECE_BYTES, past - at))
+                at += len(octets)
+                more = at < past
+                await send({"type": "http.response.body", "body": octets, "more_body": more})
+        finally:
+            self._content.close()
+            self._told(at - self._span[0])
 
 
 async def _made(later: Later) -> Content | ErrorReply:

@@ -244,7 +244,9 @@ class Sender:
             piece = self._source.piece(self._content, self.terms.blksize, block, windowed=False)
             self._piece, self._frames, self._acks = piece, piece.frames, piece.acks
         self._position = block - piece.first
-        self._limit = min(len(piece.frames), self._position + SAMPLE_BLOCKS)
+        # the first ACK goes the slow way too: it proves the address
+        blocks = SAMPLE_BLOCKS if self.proven else 1
+        self._limit = min(len(piece.frames), self._position + blocks)
         self.expected = piece.acks[self._position]
         return piece.frames[self._position]
 

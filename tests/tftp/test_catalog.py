@@ -5,7 +5,6 @@ import threading
 from xml.etree import ElementTree as ET
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from itl import ItlError
 from itl.encryption import decrypt_file
@@ -187,9 +186,9 @@ def test_a_phone_whose_certificate_is_known_gets_it_encrypted(make, signers):
     phone = signers("CP-8861-SEP001122334455", 3)
     catalog, _, _ = make(phone_certificates={MAC: phone.certificate})
     octets = fetch(catalog, f"SEP{MAC}.cnf.xml.enc.sgn")
-    pem = phone.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    assert pem
-    assert decrypt_file(octets, phone.private_key) == fetch(catalog, f"SEP{MAC}.cnf.xml")
+    assert decrypt_file(parse_signed_file(octets), phone.private_key) == fetch(
+        catalog, f"SEP{MAC}.cnf.xml"
+    )
 
 
 def test_one_signature_for_all_who_ask_at_once_and_a_share_for_each_address(make):

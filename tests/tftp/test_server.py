@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -167,14 +168,14 @@ async def test_silence_gets_three_copies_and_no_more(folder):
 
 async def test_an_address_has_its_share_and_another_is_served(folder):
     limits = Limits(max_transfers_per_address=3)
-    async with serving(folder, limits=limits) as service:
-        async with phone(service) as a, phone(service) as b, phone(service) as c:
-            for each in (a, b, c):
-                assert await each.rrq(b"config")
-            async with phone(service) as fourth, phone(service, "127.0.0.9") as other:
-                await fourth.sock.sendto(b"\0\1one\0octet\0", fourth.service)
-                assert await fourth.silent()
-                assert (await other.rrq(b"one"))[:4] == DATA_1
+    async with serving(folder, limits=limits) as service, AsyncExitStack() as held:
+        for _ in range(3):
+            phones = await held.enter_async_context(phone(service))
+            assert await phones.rrq(b"config")
+        async with phone(service) as fourth, phone(service, "127.0.0.9") as other:
+            await fourth.sock.sendto(b"\0\1one\0octet\0", fourth.service)
+            assert await fourth.silent()
+            assert (await other.rrq(b"one"))[:4] == DATA_1
 
 
 async def test_half_open_transfers_are_bounded_in_all(folder):
