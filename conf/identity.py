@@ -14,6 +14,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from conf import ConfError
 from conf.files import write_whole
@@ -250,6 +251,18 @@ def encode_identity(identity: TlsIdentity) -> bytes:
     return key + b"".join(
         x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
         for der in identity.chain
+    )
+
+
+def encode_pkcs12(identity: TlsIdentity, friendly_name: str, password: str) -> bytes:
+    """A PKCS12 with the private key and its certificate, encrypted with ``password``."""
+    leaf, *others = (x509.load_der_x509_certificate(der) for der in identity.chain)
+    return pkcs12.serialize_key_and_certificates(
+        friendly_name.encode(),
+        identity.private_key,
+        leaf,
+        others,
+        serialization.BestAvailableEncryption(password.encode()),
     )
 
 

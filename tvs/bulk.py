@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from conf.identity import Node
+from conf.identity import Node, encode_pkcs12, load_tls_identity
 from itl.certificates import describe
 from tvs.answers import AnswerPolicy
 from tvs.bundles import BundleFile, Consolidation, Encryption, Exported, encode
@@ -30,6 +30,8 @@ def own_of(node: Node) -> Own:
         for member in reversed(node.members)  # what all share is called after the first
         for name, der in member.certificates.items()
     }
+    for der in node.overlap:
+        certificates.setdefault(describe(der).sha256, "a signer being renewed")
     return Own(node.cluster, _cluster_id(node), certificates)
 
 
@@ -80,6 +82,21 @@ def export(
         )
     ]
     return Exported(tuple(written), tuple(unchanged), tuple(rivals))
+
+
+def export_keys(
+    node: Node, exchange: Exchange, *, types: Sequence[str], password: str
+) -> tuple[str, ...]:
+    """Write this node's own certificates with their private keys; answers the file names."""
+    names = []
+    for label, der in own_labels(node, types):
+        if label.node == node.host:
+            friendly_name = label.friendly_name(describe(der).sha256)
+            identity = load_tls_identity(node.state, label.type)
+            data = encode_pkcs12(identity, friendly_name, password)
+            exchange.write(label.key_file_name, data)
+            names.append(label.key_file_name)
+    return tuple(names)
 
 
 def write_consolidated(

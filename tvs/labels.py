@@ -72,7 +72,16 @@ class Label:
     @property
     def file_name(self) -> str:
         """The name of the file for this node and type; a reader never relies on it."""
-        return f"{_plain(self.cluster)}-{self.cluster_id}_{_plain(self.node)}_{self.type}.p12"
+        return f"{self._stem}.p12"
+
+    @property
+    def key_file_name(self) -> str:
+        """The name of the file that also holds the private key."""
+        return f"{self._stem}_private-key.p12"
+
+    @property
+    def _stem(self) -> str:
+        return f"{_plain(self.cluster)}-{self.cluster_id}_{_plain(self.node)}_{self.type}"
 
 
 def label_without_origin(type_name: str) -> Label:

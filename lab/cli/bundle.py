@@ -17,8 +17,24 @@ from lab.cli.carrier import Carrier
 from lab.cli.confirmation import confirm_signers
 from lab.cli.receipts import note, show_consolidation, show_files, show_receipt, show_receipts, warn
 from lab.policy import answer_policy
-from tvs.bulk import IMPORTED, REFUSED, carry_out, draft, export, own_of, write_consolidated
-from tvs.bundles import BundleError, BundleFile, Encryption, consolidate, with_type
+from tvs.bulk import (
+    IMPORTED,
+    REFUSED,
+    carry_out,
+    draft,
+    export,
+    export_keys,
+    own_of,
+    write_consolidated,
+)
+from tvs.bundles import (
+    DEFAULT_PASSWORD,
+    BundleError,
+    BundleFile,
+    Encryption,
+    consolidate,
+    with_type,
+)
 from tvs.changes import UnknownReceiptError, new_receipt
 from tvs.labels import EXCHANGED_TYPES
 from tvs.planning import missing, plan_import
@@ -42,6 +58,7 @@ def export_command(
     *,
     types: Types = None,
     legacy: Flag = False,
+    private_keys: Flag = False,
     json: Flag = False,
     carrier: Carrier = HERE,
 ) -> int:
@@ -55,13 +72,17 @@ def export_command(
         All (the default), or tomcat, CallManager, CAPF, ITLRecovery or an ECDSA kind; repeatable.
     legacy:
         Encrypt with 3DES and SHA-1, which is all that old releases read.
+    private_keys:
+        Also write this node's own private keys, into files of their own; needs a password of yours.
     json:
         Print one JSON object.
     """
     node = load_node(terminal.state_dir())
     wanted, password = _types(types), carrier.passwords.written
+    if private_keys and password == DEFAULT_PASSWORD:
+        raise ConfError("--private-keys needs a password that is not the documented one")
     with carrier.opened(where) as exchange:
-        present = carrier.read(exchange) if exchange.exists() else []
+        present = carrier.read(exchange, ask=False) if exchange.exists() else []
         done = export(
             node,
             exchange,
@@ -70,7 +91,10 @@ def export_command(
             password=password,
             encryption=_encryption(legacy=legacy),
         )
-        files = [] if json else carrier.read(exchange)
+        if private_keys:
+            keys = export_keys(node, exchange, types=wanted, password=password)
+            terminal.say(f"PRIVATE KEYS written: {', '.join(keys)}")
+        files = [] if json else carrier.read(exchange, ask=False)
     for name in done.rivals:
         note(f"{name} also claims to be of this cluster: an older export, or a stranger's?")
     if json:

@@ -70,16 +70,21 @@ class Carrier:
         with _bar() as report, SftpFolder(where, login, report) as folder:
             yield folder
 
-    def read(self, exchange: Exchange) -> list[BundleFile]:
+    def read(self, exchange: Exchange, *, ask: bool = True) -> list[BundleFile]:
         """Everything in the directory; passwords are asked for on a terminal."""
         passwords = self.passwords
+        answer = passwords.ask if ask else _nobody
         with ForeignReader() as reader:
-            return read_directory(exchange, reader, passwords.tried, ask=passwords.ask)
+            return read_directory(exchange, reader, passwords.tried, ask=answer)
 
     def _sftp_password(self, prompt: str) -> str | None:
         if self.sftp_password_file is not None:
             return first_line(self.sftp_password_file, "--sftp-password-file")
         return os.environ.get(SFTP_PASSWORD) or _prompted(prompt)
+
+
+def _nobody(_name: str) -> None:
+    """Ask nobody."""
 
 
 def _prompted(prompt: str) -> str | None:

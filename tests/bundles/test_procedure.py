@@ -5,7 +5,9 @@ import shutil
 import subprocess
 
 import pytest
+from cryptography.hazmat.primitives.serialization import pkcs12
 
+from conf.identity import load_tls_identity
 from tests.bundles.samples import certificates_of, stored
 
 SIGNERS = [{"code": 0, "name": "SAST"}, {"code": 3, "name": "TFTP"}]
@@ -302,3 +304,23 @@ def test_a_missing_directory_is_an_error_but_export_makes_it(clusters, trustlab)
     assert trustlab(clusters.a, "bundle", "list", clusters.shared).code == 0
     for command in ("import", "consolidate"):
         assert trustlab(clusters.a, "bundle", command, clusters.shared).code == 3
+
+
+def test_private_keys_only_when_asked_for_and_with_a_password(clusters, trustlab, tmp_path):
+    command = ("bundle", "export", clusters.shared, "--type", "CallManager", "--private-keys")
+    assert trustlab(clusters.a, *command).code == 2
+    assert not clusters.shared.exists()
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse")
+    assert trustlab(clusters.a, *command, "--password-file", secret).code == 0
+    (path,) = clusters.shared.glob("*cucm-a1*private-key*")  # this node's own alone
+    assert len(list(clusters.shared.iterdir())) == 3
+    bundle = pkcs12.load_pkcs12(path.read_bytes(), b"correct horse")
+    identity = load_tls_identity(clusters.a, "CallManager")
+    assert bundle.key.private_numbers() == identity.private_key.private_numbers()
+    where = ("bundle", "import", clusters.shared, "--yes", "--json", "--password-file", secret)
+    lines = trustlab(clusters.b, *where).one["certificates"]
+    assert [(line["node"], line["state"]) for line in lines] == [
+        ("cucm-a1", "new"),
+        ("cucm-a2", "new"),
+    ]
