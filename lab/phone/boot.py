@@ -17,6 +17,7 @@ from hashlib import sha256
 
 from itl.signedfile import SignedFile
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, TrustList
+from lab.phone.cache import recall, remember
 from lab.phone.configuration import Configuration, ConfigurationError, parse_configuration
 from lab.phone.fetch import Fetched, FileServer, Transfer, fetch
 from lab.phone.inquiry import Inquiry, inquire, settle
@@ -31,8 +32,6 @@ from lab.phone.trust import (
     Verdict,
     judge_file,
     judge_list,
-    recall,
-    remember,
     tvs_certificates,
     wants_signed,
 )

@@ -16,9 +16,10 @@ from conf.files import write_whole
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
 from lab import LabError
 from lab.endpoint import UsageError
+from lab.phone.cache import CachedAnswer
 from lab.phone.configuration import TvsServer
 from lab.phone.models import Model, model
-from lab.phone.trust import Answer, CachedAnswer, Held
+from lab.phone.trust import Answer, Held
 
 STATE_FILE = "phone.json"
 DEFAULT_MAC = "00005E005301"  # RFC 7042 section 2.1.2: set aside for documentation

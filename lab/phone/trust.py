@@ -25,7 +25,6 @@ CCM+TFTP of it; that an ITL without TVS and TFTP certificates ("Prepare Cluster 
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import Enum, StrEnum, unique
 from typing import TypeAlias, TypeVar
 
@@ -104,16 +103,6 @@ class Answer:
     roles: tuple[int, ...] = ()
     certificate: bytes | None = None
     lifetime_seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CachedAnswer:
-    """A positive answer kept for its lifetime."""
-
-    answer: Answer
-    issuer: str
-    serial: bytes
-    expires: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,33 +187,6 @@ def judge_file(held: Held, name: str, data: bytes, answer: Answer | None = None)
         return _judge_signer(held, document, held.records(FILE_SIGNERS), FILE_SIGNERS, answer)
     except _RefusalError as refusal:
         return Verdict(Outcome.REFUSE, refusal.reason, refusal.detail)
-
-
-def recall(
-    cache: Iterable[CachedAnswer], held: Held, question: Question, now: datetime
-) -> Answer | None:
-    """The cached answer to ``question``, if it is in force and its TVS is still one of the list's.
-
-    That an answer is forgotten with the list that named its TVS is assumed, as the safe choice.
-    """
-    believed = tvs_certificates(held)
-    for entry in cache:
-        if (
-            (entry.issuer, entry.serial) == (question.issuer, question.serial)
-            and now < entry.expires
-            and entry.answer.server_certificate in believed
-        ):
-            return entry.answer
-    return None
-
-
-def remember(
-    cache: tuple[CachedAnswer, ...], question: Question, answer: Answer, now: datetime
-) -> tuple[CachedAnswer, ...]:
-    """``cache`` with a positive ``answer`` in it for its lifetime, and without what has expired."""
-    kept = tuple(entry for entry in cache if now < entry.expires)
-    life = timedelta(seconds=answer.lifetime_seconds or 0)
-    return (*kept, CachedAnswer(answer, question.issuer, question.serial, now + life))
 
 
 class _RefusalError(Exception):

@@ -2,5 +2,5 @@
 
 ``places`` says what a source and a destination are and what was got from them; ``rehearsal`` lets a
 phone of the source judge the destination's files; ``checks`` turn both into findings; ``report``
-shows them. Nothing is written anywhere.
+shows them. Servers are only asked what a phone would ask.
 """

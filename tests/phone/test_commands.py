@@ -23,7 +23,7 @@ def test_a_migration_by_commands(tmp_path):
     source = new_node(tmp_path / "source", host="src")
     destination = new_node(tmp_path / "destination", host="dst")
     phone, shared, page = tmp_path / "phone", tmp_path / "shared", tmp_path / "report.html"
-    with serving(source) as old, serving(destination) as new:
+    with serving(source) as old, serving(destination, "--http-port", "0") as new:
         home, away = endpoint(old.tftp), endpoint(new.tftp)
 
         def boot(tftp, *arguments):
@@ -68,8 +68,11 @@ def test_a_migration_by_commands(tmp_path):
 
         moved = boot(away, "--json")
         assert (moved.returncode, told(moved)["verdict"]) == (0, "updated")
-        again = boot(away, "--json")
+        running = json.loads((destination / "run.json").read_text())
+        again = boot(away, "--json", "--http-port", str(running["http"][1]))
         assert (again.returncode, told(again)["verdict"]) == (0, "unchanged")
+        itl = next(one for one in told(again)["requests"] if one["name"].startswith("ITL"))
+        assert (itl["transport"], itl["outcome"]) == ("http", "ok")
 
         many = tmp_path / "many"
         arguments = ("--phone-dir", many, "--count", "40", "--rate", "200", "--json")

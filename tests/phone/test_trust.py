@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from itl.roles import Role
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
+from lab.phone.cache import recall, remember
 from lab.phone.trust import (
     MAX_LIST_BYTES,
     Answer,
@@ -17,8 +18,6 @@ from lab.phone.trust import (
     Reason,
     judge_file,
     judge_list,
-    recall,
-    remember,
     same_name,
     tvs_certificates,
     wants_signed,
