@@ -1,6 +1,5 @@
 """``trustlab bundle``: bulk certificate management over a shared directory."""
 
-import json as json_text
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,8 @@ from itl.roles import TRUST_STORES
 from lab.cli import terminal
 from lab.cli.carrier import Carrier
 from lab.cli.confirmation import confirm_signers
-from lab.cli.receipts import note, show_consolidation, show_files, show_receipt, show_receipts, warn
+from lab.cli.history import receipts, undo
+from lab.cli.receipts import note, show_consolidation, show_files, show_receipt, warn
 from lab.policy import answer_policy
 from tvs.bulk import (
     IMPORTED,
@@ -35,7 +35,6 @@ from tvs.bundles import (
     consolidate,
     with_type,
 )
-from tvs.changes import UnknownReceiptError, new_receipt
 from tvs.labels import EXCHANGED_TYPES
 from tvs.planning import missing, plan_import
 from tvs.receipts import consolidation_json, export_json, file_json
@@ -50,6 +49,9 @@ app = App(name="bundle", help="Exchange certificates between clusters through a 
 Flag = Annotated[bool, Parameter(negative="")]
 Types = Annotated[list[str] | None, Parameter(name="--type", negative="")]
 HERE = Carrier()
+
+app.command(undo)
+app.command(receipts)
 
 
 @app.command(name="export")
@@ -228,75 +230,6 @@ def import_command(
         return EXIT_UNKNOWN if plan.problems else EXIT_USAGE
     if not plan.lines:
         raise BundleError(f"{where}: no certificates")
-    return 0
-
-
-@app.command
-def undo(receipt: str, *, json: Flag = False) -> int:
-    """Take back what a receipt says, as far as it still stands.
-
-    Parameters
-    ----------
-    receipt:
-        Its id, as `bundle receipts` lists it.
-    json:
-        Print one JSON object.
-    """
-    state = terminal.state_dir()
-    load_settings(state)
-    own = new_receipt("undo", receipt)
-    with closing(TrustStore.open(state / STORE_FILE)) as store:
-        done = store.undo(receipt, own)
-    result = {
-        "receipt": own.id,
-        "outcome": "taken back",
-        "undone": receipt,
-        "taken_back": [{"sha256": sha256, "what": what} for sha256, what in done.taken_back],
-        "left_alone": [
-            {"sha256": sha256, "what": what, "reason": reason}
-            for sha256, what, reason in done.left_alone
-        ],
-    }
-    if json:
-        terminal.emit(result)
-        return 0
-    for sha256, what in done.taken_back:
-        terminal.say(f"taken back: {what} {sha256}")
-    for sha256, what, reason in done.left_alone:
-        terminal.say(f"left alone: {what} {sha256}: {reason}")
-    return 0
-
-
-@app.command
-def receipts(receipt: str | None = None, *, json: Flag = False) -> int:
-    """List what was done to the trust store, or show one receipt again.
-
-    Parameters
-    ----------
-    receipt:
-        Its id.
-    json:
-        Print JSON: an object for each receipt, or the one receipt.
-    """
-    state = terminal.state_dir()
-    load_settings(state)
-    with closing(TrustStore.open(state / STORE_FILE)) as store:
-        kept = [one for one in store.receipts() if receipt in {None, one.receipt.id}]
-    if receipt is not None and not kept:
-        raise UnknownReceiptError(f"no receipt {receipt} in this store's history")
-    if receipt is not None and kept[0].receipt.action == "import":
-        body = json_text.loads(kept[0].receipt.body)
-        if json:
-            terminal.emit(body)
-        else:
-            show_receipt(body)
-    elif json:
-        for one in kept:
-            fields = ("time", "action", "place", "actor")
-            values = {name: getattr(one.receipt, name) for name in fields}
-            terminal.emit({"receipt": one.receipt.id, **values, "undone_by": one.undone_by})
-    else:
-        show_receipts(kept)
     return 0
 
 
