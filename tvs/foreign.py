@@ -25,6 +25,8 @@ MAX_FILE_BYTES = 32 * 1024 * 1024
 DEFAULT_SECONDS = 15.0
 _MEMORY_BYTES = 1024 * 1024 * 1024  # address space; the interpreter and OpenSSL take some 300 MB
 _MAX_REPLY_BYTES = 512 * 1024 * 1024
+_START_SECONDS = 60.0  # an interpreter on a busy machine; no file's time
+_READY = b"R"
 _LENGTH = struct.Struct(">Q")
 
 
@@ -62,20 +64,24 @@ class ForeignReader(AbstractContextManager["ForeignReader"]):
         request = msgspec.msgpack.encode(_Task(data, tuple(passwords)))
         while True:
             child = self._started()
-            used, self._fresh = not self._fresh, False
-            reply = self._ask(child, request)
+            fresh, self._fresh = self._fresh, False
+            reply = self._ask(child, request, fresh=fresh)
             if isinstance(reply, Material):
                 return reply
             self._end()
-            if not used or reply.startswith("took"):
+            if fresh or reply.startswith("took"):
                 return Material("file", problem=reply)
             # The limits are those of the child's whole life: the file may have paid for others.
 
-    def _ask(self, child: subprocess.Popen[bytes], request: bytes) -> Material | str:
-        deadline = time.monotonic() + self._seconds
+    def _ask(
+        self, child: subprocess.Popen[bytes], request: bytes, *, fresh: bool
+    ) -> Material | str:
         assert child.stdin is not None  # noqa: S101 - pipes were asked for
         assert child.stdout is not None  # noqa: S101 - pipes were asked for
         try:
+            if fresh:
+                _receive(child.stdout, len(_READY), time.monotonic() + _START_SECONDS)
+            deadline = time.monotonic() + self._seconds
             child.stdin.write(_LENGTH.pack(len(request)) + request)
             child.stdin.flush()
             header = _receive(child.stdout, _LENGTH.size, deadline)
@@ -85,7 +91,7 @@ class ForeignReader(AbstractContextManager["ForeignReader"]):
             return msgspec.msgpack.decode(_receive(child.stdout, length, deadline), type=Material)
         except TimeoutError:
             return f"took more than {self._seconds:g} seconds to open (too many rounds?)"
-        except (EOFError, BrokenPipeError):
+        except (EOFError, BrokenPipeError, msgspec.MsgspecError):
             return "made its reader fail (more memory or time than a bundle may take)"
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -133,6 +139,8 @@ def _serve(memory_bytes: int) -> None:
     ):
         resource.setrlimit(limit, (value, value))
     source, target = sys.stdin.buffer, sys.stdout.buffer
+    target.write(_READY)
+    target.flush()
     while header := source.read(_LENGTH.size):
         task = msgspec.msgpack.decode(source.read(*_LENGTH.unpack(header)), type=_Task)
         reply = msgspec.msgpack.encode(open_material(task.data, task.passwords))

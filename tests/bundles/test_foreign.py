@@ -42,7 +42,7 @@ def test_an_iteration_bomb_is_ended_and_the_next_file_is_read(bundle, bomb):
         assert reader.read(bundle, ["x"]).problem is None
         began = time.monotonic()
         material = reader.read(bomb, ["x"])
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
         assert material.problem == "took more than 1 seconds to open (too many rounds?)"
         assert len(reader.read(bundle, ["x"]).certificates) == 1
 

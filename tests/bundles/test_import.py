@@ -222,26 +222,54 @@ def test_without_new_signers_nothing_is_asked(exchanged, trustlab):
     assert len(stored(trustlab, exchanged.b)) == 4
 
 
-@pytest.mark.parametrize(("typed", "code", "held"), [("yes", 0, 7), ("y", 1, 0), ("", 1, 0)])
-def test_on_a_terminal_it_asks(typed, code, held, exchanged, trustlab):
+def on_terminal(state, *command, answers) -> tuple[int, bytes]:
+    """Run the program with a terminal for input and messages.
+
+    ``answers`` are pairs of the text that is waited for and the line then typed. Answers the exit
+    code and what was shown.
+    """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "lab", "--state", exchanged.b, "bundle", "import", exchanged.shared],
+        [sys.executable, "-m", "lab", "--state", state, *command],
         stdin=theirs,
         stdout=subprocess.DEVNULL,
         stderr=theirs,
     )
     os.close(theirs)
     shown = b""
-    while b"Type yes: " not in shown:
-        shown += os.read(ours, 4096)
+    for text, line in answers:
+        seen = len(shown)
+        while text.encode() not in shown[seen:]:
+            shown += os.read(ours, 4096)
+        os.write(ours, f"{line}\n".encode())
+    code = process.wait(30)
+    os.close(ours)
+    return code, shown
+
+
+@pytest.mark.parametrize(("typed", "code", "held"), [("yes", 0, 7), ("y", 1, 0), ("", 1, 0)])
+def test_on_a_terminal_signers_are_asked_for(typed, code, held, exchanged, trustlab):
+    command = ("bundle", "import", exchanged.shared)
+    ended, shown = on_terminal(exchanged.b, *command, answers=[("Type yes: ", typed)])
+    assert ended == code
     for fingerprint in signers_of(exchanged.a):
         spaced = ":".join(fingerprint[i : i + 2] for i in range(0, 64, 2)).upper()
         assert spaced.encode() in shown
-    os.write(ours, f"{typed}\n".encode())
-    assert process.wait(20) == code
-    os.close(ours)
     assert len(stored(trustlab, exchanged.b)) == held
+
+
+def test_on_a_terminal_passwords_are_asked_for(clusters, trustlab, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRUSTLAB_BUNDLE_PASSWORD", "open sesame")
+    trustlab(clusters.a, "bundle", "export", clusters.shared, "--type", "CAPF")
+    monkeypatch.delenv("TRUSTLAB_BUNDLE_PASSWORD")
+    prompt = "_CAPF.p12 (empty: give up): "
+    command = ("bundle", "import", clusters.shared)
+    answers = [(prompt, "wrong"), (prompt, "open sesame")]  # which opens the second file too
+    code, shown = on_terminal(clusters.b, *command, answers=answers)
+    assert code == 0
+    assert b"sesame" not in shown
+    assert len(stored(trustlab, clusters.b)) == 2
+    assert on_terminal(clusters.a, *command, answers=[(prompt, ""), (prompt, "")])[0] == 3
 
 
 def test_undo_takes_an_import_back(exchanged, trustlab):
