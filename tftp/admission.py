@@ -20,7 +20,7 @@ from tftp.options import MAX_BLKSIZE, Terms, grant
 from tftp.packets import ErrorCode, Opcode, Request, encode_error, parse_request
 from tftp.receiver import Receiver
 from tftp.sender import Sender
-from tftp.sockets import Address, Listener, path_blksize, peer_text, transfer_socket
+from tftp.sockets import Address, Listener, path_blksize, peer_text
 from tftp.uploads import MAX_AT_ONCE, Uploads
 
 Find: TypeAlias = Callable[[str, str], Answer]
@@ -176,7 +176,7 @@ class Admission:
             key = (content.key, "netascii")
             content = Octets(to_netascii(whole(content)), key=key, modified=content.modified)
         try:
-            connected = transfer_socket(arrival.listener.socket.family, arrival.asked, arrival.peer)
+            connected = self._connect(arrival)
         except OSError as error:
             content.close()
             busy = ErrorReply(ErrorCode.UNDEFINED, f"the server is busy: {error.strerror}")
@@ -210,7 +210,7 @@ class Admission:
         if isinstance(upload, ErrorReply):
             self._refuse(arrival, request, upload)
             return
-        connected = transfer_socket(arrival.listener.socket.family, arrival.asked, arrival.peer)
+        connected = self._connect(arrival)
         decoder = FromNetascii(upload.write)
 
         def complete() -> None:
@@ -238,6 +238,10 @@ class Admission:
             self._refuse(arrival, request, ErrorReply(ErrorCode.DISK_FULL, text))
             return
         self._engine.start(flow, self._engine.clock())
+
+    def _connect(self, arrival: "_Arrival") -> SocketType:
+        family = arrival.listener.socket.family
+        return self._engine.ports.connect(family, arrival.asked, arrival.peer)
 
     def _terms(self, request: Request, connected: SocketType, size: int | None) -> Terms:
         if not request.options:

@@ -1,13 +1,13 @@
 """All transfers of a service: one epoll of connected sockets, drained without an await.
 
 Theory of operation. Each transfer has a socket of its own, connected to its peer, so that the
-kernel sorts datagrams by transfer, turns strangers away (port unreachable), and tells of a peer
-that went away. All these sockets and the service sockets sit in one private epoll. An epoll
-descriptor is itself pollable: one task waits until it is readable, then calls
-:meth:`Engine.drain`, which works in plain code until nothing is left or its time slice is over.
-The path of an ACK is: poll, recv, one comparison in :class:`~tftp.sender.Sender`, send. Everything
-that happens once a transfer (limits, names, options, files, reports) is kept off that path; see
-:mod:`tftp.admission`.
+kernel sorts datagrams by transfer, and tells of a peer that went away; strangers reach another
+socket on the same port (:mod:`tftp.strangers`). All these sockets and the service sockets sit in
+one private epoll. An epoll descriptor is itself pollable: one task waits until it is readable, then
+calls :meth:`Engine.drain`, which works in plain code until nothing is left or its time slice is
+over. The path of an ACK is: poll, recv, one comparison in :class:`~tftp.sender.Sender`, send.
+Everything that happens once a transfer (limits, names, options, files, reports) is kept off that
+path; see :mod:`tftp.admission`.
 
 Deadlines are in one heap with an entry a transfer. An ACK does not touch it: an entry that comes up
 early is put back with the deadline of that moment.
@@ -24,6 +24,7 @@ from typing import TypeAlias
 from tftp.flow import Flow
 from tftp.sender import Sender
 from tftp.sockets import Address, Listener, send_window
+from tftp.strangers import TransferPorts
 from tftp.timer import LEAST_SECONDS
 from tftp.transfer import Burst, Ending, Outcome
 
@@ -66,6 +67,7 @@ class Engine:
         self._serial = 0
         self._transfers = self._octets = self._retransmissions = 0
         self._epoll = select.epoll()
+        self.ports = TransferPorts(self._epoll)
 
     def fileno(self) -> int:
         """The descriptor that is readable when :meth:`drain` has something to do."""
@@ -88,6 +90,7 @@ class Engine:
         self.stop_listening()
         for flow in list(self.flows.values()):
             self._forget(flow)
+        self.ports.close()
         self._epoll.close()
 
     def statistics(self, *, requests: int, refused: int, garbage: int, dropped: int) -> Statistics:
@@ -132,7 +135,8 @@ class Engine:
             for descriptor, _ in events:
                 flow = flows.get(descriptor)
                 if flow is None:
-                    self._requests(descriptor, now)
+                    if not self.ports.hears(descriptor):
+                        self._requests(descriptor, now)
                 else:
                     more = step(flow, now, MSG_DONTWAIT)
                     if more and len(events) == 1 and flow.near():

@@ -85,7 +85,9 @@ def _asked(notes: list[tuple[int, int, bytes]], peer: Address) -> Address | None
     return None
 
 
-def transfer_socket(family: int, local: Address, peer: Address) -> socket.SocketType:
+def transfer_socket(
+    family: int, local: Address, peer: Address, *, shared: bool = False
+) -> socket.SocketType:
     """A connected socket from a port of its own: the kernel checks the peer's TID from here on.
 
     Its calls block unless MSG_DONTWAIT says otherwise, see :func:`bound_wait`. Raises OSError, for
@@ -94,6 +96,8 @@ def transfer_socket(family: int, local: Address, peer: Address) -> socket.Socket
     # the C type: the Python class around it takes as long as the system call
     made = socket.SocketType(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
     try:
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(local)
         made.connect(peer)
     except OSError:
