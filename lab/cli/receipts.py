@@ -60,7 +60,8 @@ def show_receipt(receipt: Mapping[str, object]) -> None:
         stores = ", ".join(line["stores"])
         if line["roles"]:
             stores += f" (phones are told: {' '.join(role['name'] for role in line['roles'])})"
-        text = "; ".join(part for part in (stores, line["reason"], line["file"]) if part)
+        expired = f"EXPIRED {line['not_after']}" if line["expired"] else None
+        text = "; ".join(part for part in (stores, expired, line["reason"], line["file"]) if part)
         print_line(f"    {line['sha256']}  {text}")
 
 

@@ -324,3 +324,17 @@ def test_private_keys_only_when_asked_for_and_with_a_password(clusters, trustlab
         ("cucm-a1", "new"),
         ("cucm-a2", "new"),
     ]
+
+
+def test_ecdsa_kinds_are_exchanged_too(trustlab, clusters, tmp_path):
+    state = tmp_path / "ec"
+    new = ("init", "--cluster", "SiteC", "--node", "cucm-c1", "--address", "127.0.0.1")
+    identities = clusters.a / "identities"
+    names = ("CallManager", "TVS", "CAPF", "tomcat", "ITLRecovery")
+    brought = [f"--identity={name}={identities / name}.pem" for name in names]
+    assert trustlab(state, *new, "--callmanager-ecdsa", *brought).code == 0
+    trustlab(state, "bundle", "export", clusters.shared, "--type", "CallManager-ECDSA")
+    assert trustlab(clusters.b, "bundle", "import", clusters.shared, "--yes").code == 0
+    (entry,) = stored(trustlab, clusters.b).values()
+    assert entry["type"] == "CallManager-ECDSA"
+    assert (entry["stores"], entry["roles"]) == TARGETS["CallManager"]
