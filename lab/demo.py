@@ -23,8 +23,8 @@ from lab.phone.state import DEFAULT_MAC, DEFAULT_MODEL, Phone
 from tvs import TvsError
 from tvs.client import verify
 
-PHONE_SECONDS = 5.0
-CHANGE_SECONDS = 5.0
+PHONE_SECONDS = 10.0
+CHANGE_SECONDS = 10.0
 POLL_SECONDS = 0.1
 SOURCE, SECOND, DESTINATION = "src-pub", "src-sub", "dst-pub"
 

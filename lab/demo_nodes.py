@@ -17,7 +17,7 @@ import trio
 from conf.creation import Request, create_node
 from lab import LabError
 
-READY_SECONDS = 15.0
+READY_SECONDS = 30.0
 STOP_SECONDS = 4.0  # a daemon drains for 2 seconds at most
 PROGRAM = (sys.executable, "-P", "-m", "lab")  # -P: whatever lies in the current folder
 

@@ -12,6 +12,7 @@ from lab.phone.models import model
 from lab.phone.state import Phone, factory_reset, load_phone, save_phone
 from tests.phone.clusters import signed
 from tests.phone.servers import (
+    SECONDS,
     configuration,
     files_of,
     known,
@@ -34,7 +35,7 @@ def new_phone(name="8861") -> Phone:
 
 async def boot_at(nursery, phone, files, **options):
     server = await serve_files(nursery, files)
-    return await boot(phone, server, tvs_seconds=options.pop("tvs_seconds", 5.0), **options)
+    return await boot(phone, server, tvs_seconds=options.pop("tvs_seconds", SECONDS), **options)
 
 
 def texts(run) -> list[str]:

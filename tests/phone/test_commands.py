@@ -27,7 +27,8 @@ def test_a_migration_by_commands(tmp_path):
         home, away = endpoint(old.tftp), endpoint(new.tftp)
 
         def boot(tftp, *arguments):
-            return trustlab("phone", "boot", "--tftp", tftp, "--phone-dir", phone, *arguments)
+            where = ("--tftp", tftp, "--phone-dir", phone, "--timeout-seconds", "20")
+            return trustlab("phone", "boot", *where, *arguments)
 
         def preflight(from_where, to_where, *arguments):
             sides = ("--source", from_where, "--destination", to_where)
@@ -43,7 +44,7 @@ def test_a_migration_by_commands(tmp_path):
         refused = boot(away, "--json")
         assert refused.returncode == 1
         assert told(refused)["messages"] == ["Trust List update failed"]
-        assert told(refused)["tvs"][0]["outcome"] == "not trusted"
+        assert told(refused)["tvs"][0]["outcome"] == "not trusted", told(refused)["tvs"]
         assert "Trust List update failed" in boot(away).stdout
 
         live = (f"tftp={home}", f"tftp={away},tvs={endpoint(new.tvs)}")

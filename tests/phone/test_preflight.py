@@ -13,7 +13,7 @@ from lab.preflight.places import Place, parse_place
 from lab.preflight.report import as_html, as_values
 from lab.preflight.simulation import SimulationError, simulate
 from tests.phone.clusters import FAR_AWAY, LONG_AGO, self_signed
-from tests.phone.servers import files_of, known, serve_files, serve_trust, udp_socket
+from tests.phone.servers import SECONDS, files_of, known, serve_files, serve_trust, udp_socket
 from tvs.snapshot import entry_of
 
 MAC = "00005E005301"
@@ -31,7 +31,7 @@ async def look(source: Place, destination: Place, *, models=("8861",), **options
         destination,
         models=[model(name) for name in models],
         mac=MAC,
-        timeout_seconds=options.pop("timeout_seconds", 5.0),
+        timeout_seconds=options.pop("timeout_seconds", SECONDS),
         **options,
     )
 
@@ -347,7 +347,7 @@ async def test_the_values_hold_evidence_and_on_demand_the_octets(ready):
 
 async def test_simulated_phones_make_the_move(nursery, ready, destination):
     found = await look(*ready)
-    options = {"count": 20, "model": model("8861"), "mac": MAC, "timeout_seconds": 5.0}
+    options = {"count": 20, "model": model("8861"), "mac": MAC, "timeout_seconds": SECONDS}
     moved = await simulate(found.source, ready[1].tftp[0], **options)
     assert (moved.followed, moved.load.tvs_asked) == (20, 20)
     empty = await serve_files(nursery, {})

@@ -5,6 +5,7 @@ What must happen is derived from the drawn facts alone. Servers, TLS and UDP are
 
 from dataclasses import dataclass, replace
 
+import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from lab.phone.state import Phone
 from lab.preflight.examination import examine
 from lab.preflight.places import Place
 from tests.phone.clusters import LONG_AGO, signed
-from tests.phone.servers import configuration, files_of, known, serve_files, serve_trust
+from tests.phone.servers import SECONDS, configuration, files_of, known, serve_files, serve_trust
 from tvs.answers import AnswerPolicy
 
 CASES = 200
@@ -153,19 +154,20 @@ async def play(world: World) -> tuple[bool | None, list[bool]]:
             Place(tftp=tuple((server.host, server.tftp_port) for server in away)),
             models=[model(facts.phone)],
             mac=MAC,
-            timeout_seconds=5.0,
+            timeout_seconds=SECONDS,
         )
         phone = Phone(MAC, model(facts.phone))
-        await boot(phone, home)
+        await boot(phone, home, tvs_seconds=SECONDS)
         did = []
         for server in away:
-            moved = await boot(replace(phone), server)
+            moved = await boot(replace(phone), server, tvs_seconds=SECONDS)
             assert moved.verdict in (BootVerdict.UPDATED, BootVerdict.REFUSED)
             did.append(moved.verdict is BootVerdict.UPDATED)
         nursery.cancel_scope.cancel()
     return found.follows, did
 
 
+@pytest.mark.timeout(300)
 def test_preflight_and_phone_do_what_the_facts_demand(make_cluster, make_signer):
     outcomes = {True: 0, False: 0}
 
