@@ -1,9 +1,15 @@
 """Is a daemon well? It is asked as a phone would ask: TVS by TLS, TFTP for its lists."""
 
 import ipaddress
+import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import TypeAlias
 
 import trio
 
@@ -17,6 +23,8 @@ from tftp import TftpError
 from tftp.client import get
 from tvs import TvsError
 from tvs.client import connect
+
+Ask: TypeAlias = Callable[[tuple[str, int]], Awaitable[str]]
 
 DEVICE = "trustlab-health"  # the name the question to TVS carries
 TIMEOUT_SECONDS = 3.0
@@ -44,10 +52,22 @@ class Finding:
 async def examine(node: Node, record: RunRecord) -> list[Finding]:
     """Ask each service of the daemon of ``record`` what a phone of ``node`` would ask."""
     names = [ITL_FILENAME, *([CTL_FILENAME] if node.secure else [])]
-    return [
-        await _timed("TVS", record.tvs, lambda place: ask_tvs(node, place)),
-        await _timed("TFTP", record.tftp, lambda place: ask_tftp(place, names)),
+    questions: list[tuple[str, tuple[str, int] | None, Ask]] = [
+        ("TVS", record.tvs, partial(ask_tvs, node)),
+        ("TFTP", record.tftp, partial(ask_tftp, names=names)),
+        ("HTTP", record.http, partial(ask_http, names=names)),
+        ("HTTPS", record.https, partial(ask_http, names=names, tls=True)),
     ]
+    findings: dict[str, Finding] = {}
+
+    async def put(service: str, place: tuple[str, int], ask: Ask) -> None:
+        findings[service] = await _timed(service, place, ask)
+
+    async with trio.open_nursery() as nursery:
+        for service, place, ask in questions:
+            if place is not None:
+                nursery.start_soon(put, service, place, ask)
+    return [findings[service] for service, _, _ in questions if service in findings]
 
 
 async def ask_tvs(node: Node, place: tuple[str, int]) -> str:
@@ -72,11 +92,47 @@ async def ask_tftp(place: tuple[str, int], names: list[str]) -> str:
     Raises :class:`UnwellError` or :class:`~tftp.TftpError`.
     """
     host, port = reachable(place)
-    words = []
-    for name in names:
-        data = await get(
-            host, port, name, timeout_seconds=TIMEOUT_SECONDS, max_bytes=MAX_LIST_BYTES
+    got = {
+        name: await get(host, port, name, timeout_seconds=TIMEOUT_SECONDS, max_bytes=MAX_LIST_BYTES)
+        for name in names
+    }
+    return _verified(got)
+
+
+async def ask_http(place: tuple[str, int], names: list[str], *, tls: bool = False) -> str:
+    """The same over HTTP or HTTPS, whatever certificate it shows.
+
+    Raises :class:`UnwellError` or OSError.
+    """
+    return _verified(
+        {name: await trio.to_thread.run_sync(_fetch, reachable(place), name, tls) for name in names}
+    )
+
+
+def _fetch(place: tuple[str, int], name: str, tls: bool) -> bytes:  # noqa: FBT001  a thread's call
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # a list is verified
+        connection: HTTPConnection = HTTPSConnection(
+            *place, timeout=TIMEOUT_SECONDS, context=context
         )
+    else:
+        connection = HTTPConnection(*place, timeout=TIMEOUT_SECONDS)
+    with closing(connection):
+        try:
+            connection.request("GET", f"/{name}")
+            response = connection.getresponse()
+            data = response.read(MAX_LIST_BYTES)
+        except HTTPException as error:
+            raise UnwellError(f"{name}: {error!r}") from None
+    if response.status != HTTPStatus.OK:
+        raise UnwellError(f"{name}: answered {response.status}")
+    return data
+
+
+def _verified(lists: dict[str, bytes]) -> str:
+    words = []
+    for name, data in lists.items():
         verdict = verify_data(data).verdict
         if verdict is not Verdict.VALID:
             raise UnwellError(f"{name}: signature {verdict}")
@@ -84,9 +140,7 @@ async def ask_tftp(place: tuple[str, int], names: list[str]) -> str:
     return "; ".join(words)
 
 
-async def _timed(
-    service: str, place: tuple[str, int], ask: Callable[[tuple[str, int]], Awaitable[str]]
-) -> Finding:
+async def _timed(service: str, place: tuple[str, int], ask: Ask) -> Finding:
     begin = time.monotonic()
     try:
         ok, found = True, await ask(place)

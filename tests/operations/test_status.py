@@ -33,6 +33,17 @@ def test_a_daemon_that_is_well(node: Path, capsys: pytest.CaptureFixture[str]) -
         assert f"pid {daemon.process.pid}: well" in words
 
 
+def test_every_port_is_asked(
+    node: Path, capsys: pytest.CaptureFixture[str], setting: Callable[[str, object], None]
+) -> None:
+    for key, value in {"enabled": True, "port": 0, "tls_enabled": True, "tls_port": 0}.items():
+        setting(f"http.{key}", value)
+    with serving(node):
+        code, found = ask(node, capsys)
+    assert [one["service"] for one in found["findings"]] == ["TVS", "TFTP", "HTTP", "HTTPS"]
+    assert code == 0, found
+
+
 def test_a_daemon_that_hangs_is_unwell(node: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(node) as daemon:
         daemon.process.send_signal(signal.SIGSTOP)
