@@ -1,7 +1,7 @@
 """The order in which a phone asks after a reset, and what it ends with.
 
 ``CTLSEP<MAC>.tlv``, ``ITLSEP<MAC>.tlv`` (else ``ITLFile.tlv``), ``ext_ITLSEP<MAC>.tlv`` where the
-model does, ``SEP<MAC>.cnf.xml.sgn`` (or ``.cnf.xml`` while no list held names a TFTP certificate),
+model does, ``SEP<MAC>.cnf.xml.sgn`` (``.cnf.xml`` with no list, or only empty ones),
 ``XMLDefault.cnf.xml`` when that is missing, then the files the configuration names.
 
 Sources: Cisco document 213407, the Security Guide for Unified CM, published TFTP logs. Assumed:

@@ -68,7 +68,7 @@ class Reason(StrEnum):
     BLANK = "the file holds nothing but blanks"
     HELD_SIGNER = "the signature verifies with a signer in the lists held"
     VOUCHED = "TVS vouches for the signer, and the signature verifies with its key"
-    UNSIGNED = "no list held names a TFTP certificate: the file is taken unsigned"
+    UNSIGNED = "no list held names a TVS or TFTP certificate: the file is taken unsigned"
     MALFORMED = "the file cannot be read"
     WRONG_NAME = "the name in the header is not the name asked for"
     DIGEST = "this model cannot check the digest the file is signed with"
@@ -152,14 +152,14 @@ def tvs_certificates(held: Held) -> frozenset[bytes]:
 
 
 def wants_signed(held: Held) -> bool:
-    """Whether the phone asks for signed files: some list held names a TFTP certificate."""
-    return any(True for _ in held.records(FILE_SIGNERS))
+    """Whether the phone asks for signed files: it holds a list that is not an empty one."""
+    return not all(is_rollback(each) for each in held.lists)
 
 
-def is_rollback(itl: TrustList) -> bool:
-    """Whether the TVS and TFTP sections of ``itl`` are empty."""
+def is_rollback(list_: TrustList) -> bool:
+    """Whether the TVS and TFTP sections of a list are empty."""
     sections = FILE_SIGNERS | {int(Role.TVS)}
-    return not any(entry.role in sections and has_key(entry) for entry in itl.records)
+    return not any(entry.role in sections and has_key(entry) for entry in list_.records)
 
 
 def has_key(entry: Record) -> bool:

@@ -384,3 +384,14 @@ def test_a_list_and_an_answer_in_the_other_style_are_understood(source, destinat
 )
 def test_names_mean_the_same_whatever_their_joiner_and_order(one, other, same):
     assert same_name(one, other) is same
+
+
+def test_signed_files_are_wanted_as_soon_as_a_list_is_not_empty(source, secure_source):
+    only_tvs = source.itl(records=[(Role.SAST, source.recovery), (Role.TVS, source.tvs)])
+    left_over = secure_source.ctl(
+        records=[(Role.SAST, secure_source.recovery), (Role.CCM_TFTP, None)]
+    )
+    assert not wants_signed(holding())
+    assert not wants_signed(holding(ctl=left_over))
+    assert wants_signed(holding(ctl=left_over, itl=source.itl()))
+    assert wants_signed(holding(itl=only_tvs))
