@@ -223,7 +223,7 @@ def test_a_repeated_ack_sends_nothing():
 def test_at_most_three_copies_go_to_an_address_that_never_answered():
     link = Link(3000, blksize=512, windowsize=1, upload=False)
     link.deliver(0)
-    link.client.outcome = "gone"
+    link.client.gone()
     while link.server.outcome is None:
         link.wait()
     assert len(link.flying) == 3
