@@ -83,20 +83,20 @@ def export_command(
     wanted, password = _types(types), carrier.passwords.written
     if private_keys and password == DEFAULT_PASSWORD:
         raise ConfError("--private-keys needs a password that is not the documented one")
-    with carrier.opened(where) as exchange:
-        present = carrier.read(exchange, ask=False) if exchange.exists() else []
+    with carrier.opened(where) as place:
+        present = place.files(ask=False) if place.exchange.exists() else []
         done = export(
             node,
-            exchange,
+            place.exchange,
             present,
             types=wanted,
             password=password,
             encryption=_encryption(legacy=legacy),
         )
         if private_keys:
-            keys = export_keys(node, exchange, types=wanted, password=password)
+            keys = export_keys(node, place.exchange, types=wanted, password=password)
             terminal.say(f"PRIVATE KEYS written: {', '.join(keys)}")
-        files = [] if json else carrier.read(exchange, ask=False)
+        files = [] if json else place.files(ask=False)
     for name in done.rivals:
         note(f"{name} also claims to be of this cluster: an older export, or a stranger's?")
     if json:
@@ -118,8 +118,8 @@ def list_command(where: str, *, json: Flag = False, carrier: Carrier = HERE) -> 
     json:
         Print one JSON object for each file.
     """
-    with carrier.opened(where) as exchange:
-        files = carrier.read(exchange)
+    with carrier.opened(where) as place:
+        files = place.files()
     now = datetime.now(UTC)
     if json:
         for file in files:
@@ -153,13 +153,13 @@ def consolidate_command(
         Print one JSON object.
     """
     wanted, password, now = _types(types), carrier.passwords.written, datetime.now(UTC)
-    with carrier.opened(where) as exchange:
-        files = _typed(carrier.read(exchange), wanted)
+    with carrier.opened(where) as place:
+        files = _typed(place.files(), wanted)
         found = consolidate(files, wanted, now)
         if not found.refused:
             encryption = _encryption(legacy=legacy)
-            write_consolidated(found, exchange, password=password, encryption=encryption)
-        after = files if json or found.refused else carrier.read(exchange)
+            write_consolidated(found, place.exchange, password=password, encryption=encryption)
+        after = files if json or found.refused else place.files()
     absent = missing(files, wanted)
     if json:
         terminal.emit(consolidation_json(where, found, absent, now))
@@ -209,8 +209,8 @@ def import_command(
     state, wanted = terminal.state_dir(), _types(types)
     node, settings = load_node(state), load_settings(state)
     stores, policy = _mapping(settings), answer_policy(settings.tvs.answers)
-    with carrier.opened(where) as exchange:
-        files = _typed(carrier.read(exchange), wanted)
+    with carrier.opened(where) as place:
+        files = _typed(place.files(), wanted)
     with closing(TrustStore.open(state / STORE_FILE)) as store:
         present = {entry.sha256: entry for entry in store.entries()}
         plan = plan_import(

@@ -21,6 +21,20 @@ from tvs.foreign import ForeignReader
 SFTP_PASSWORD = "TRUSTLAB_SFTP_PASSWORD"  # noqa: S105 - the name of an environment variable
 
 
+@dataclass(frozen=True)
+class Place:
+    """An open directory, and what opens the bundles in it."""
+
+    exchange: Exchange
+    reader: ForeignReader
+    passwords: Passwords
+
+    def files(self, *, ask: bool = True) -> list[BundleFile]:
+        """Everything in the directory; passwords are asked for on a terminal, if ``ask``."""
+        answer = self.passwords.ask if ask else _nobody
+        return read_directory(self.exchange, self.reader, self.passwords.tried, ask=answer)
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Carrier:
@@ -53,8 +67,13 @@ class Carrier:
         return Passwords(self.password_file)
 
     @contextmanager
-    def opened(self, where: str) -> Iterator[Exchange]:
+    def opened(self, where: str) -> Iterator[Place]:
         """The directory ``where``, a folder or an sftp:// address, with a progress bar."""
+        with self._exchange(where) as exchange, ForeignReader() as reader:
+            yield Place(exchange, reader, self.passwords)
+
+    @contextmanager
+    def _exchange(self, where: str) -> Iterator[Exchange]:
         if not where.lower().startswith("sftp://"):
             yield Folder(Path(where))
             return
@@ -69,13 +88,6 @@ class Carrier:
         )
         with _bar() as report, SftpFolder(where, login, report) as folder:
             yield folder
-
-    def read(self, exchange: Exchange, *, ask: bool = True) -> list[BundleFile]:
-        """Everything in the directory; passwords are asked for on a terminal."""
-        passwords = self.passwords
-        answer = passwords.ask if ask else _nobody
-        with ForeignReader() as reader:
-            return read_directory(exchange, reader, passwords.tried, ask=answer)
 
     def _sftp_password(self, prompt: str) -> str | None:
         if self.sftp_password_file is not None:
