@@ -75,7 +75,7 @@ async def broken(_target: str, _seen: Timeline) -> str:
     raise ConnectionRefusedError("refused")
 
 
-def run(*checks, **options) -> Report:
+def examined(*checks, **options) -> Report:
     return trio.run(partial(examine, "x", "host", "host:69", checks, **options))
 
 
@@ -94,11 +94,11 @@ def run(*checks, **options) -> Report:
     ],
 )
 def test_the_exit_code_follows_from_standing_and_verdict(checks, strict, code) -> None:
-    assert run(*checks, strict=strict).exit_code == code
+    assert examined(*checks, strict=strict).exit_code == code
 
 
 def test_a_check_without_end_is_inconclusive_and_holds_up_nobody() -> None:
-    report = run(slow, good, at_once=2, deadline_seconds=0.05)
+    report = examined(slow, good, at_once=2, deadline_seconds=0.05)
     assert [one.verdict for one in report.results] == [Verdict.INCONCLUSIVE, Verdict.PASS]
 
 
@@ -118,7 +118,7 @@ def test_a_timeline_is_bounded() -> None:
 
 
 def test_junit_tells_failures_from_what_is_not_counted() -> None:
-    report = run(good, bad, odd, thin, unclear, none)
+    report = examined(good, bad, odd, thin, unclear, none)
     suite = ET.fromstring(reports.junit(report)).find("testsuite")  # noqa: S314  our own output
     assert suite is not None
     counts = {key: int(suite.get(key, "")) for key in ("tests", "failures", "errors", "skipped")}
@@ -130,7 +130,7 @@ def test_junit_tells_failures_from_what_is_not_counted() -> None:
 
 
 def test_the_page_needs_nothing_else_and_lets_nothing_through() -> None:
-    page = reports.html(run(good, bad, odd)).decode()
+    page = reports.html(examined(good, bad, odd)).decode()
     assert "<b>it" not in page
     assert "&lt;b&gt;it\\x1b is\\x00 not&lt;/b&gt;" in page
     assert "0001ff" in page
@@ -141,7 +141,7 @@ def test_the_page_needs_nothing_else_and_lets_nothing_through() -> None:
 
 
 def test_json_holds_the_evidence() -> None:
-    plain = run(good, bad).as_json()
+    plain = examined(good, bad).as_json()
     assert plain["verdict"] == "fail"
     assert plain["failed"] == ["x.bad"]
     assert plain["counts"] == {"pass": 1, "fail": 1, "inconclusive": 0, "not applicable": 0}
@@ -245,5 +245,5 @@ def test_every_changed_octet_of_a_list_is_found(signers) -> None:
 
 
 def test_the_report_names_when_it_began() -> None:
-    report = run(good)
+    report = examined(good)
     assert (datetime.now(UTC) - report.started).total_seconds() < 60

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.cli.main import run
 from tests.daemons import Daemon, new_node, serving, trustlab
 
 MAC = "00005E0053AA"
@@ -97,18 +98,18 @@ def test_a_scenario_that_does_not_exist_is_named(daemon: Daemon) -> None:
     assert "no scenario is called nothing-known" in refused.stderr
 
 
-def test_the_catalogue_is_listed_and_shown() -> None:
-    listed = trustlab("scenario", "list", "--json")
-    names = [json.loads(line)["name"] for line in listed.stdout.splitlines()]
+def test_the_catalogue_is_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenario", "list", "--json"]) == 0
+    names = [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()]
     assert len(names) >= 25
-    shown = trustlab("scenario", "show", "tvs-first-down")
-    assert "dead then self" in shown.stdout
-    assert "boot 2: asks tvs stranger" in shown.stdout
-    told = json.loads(trustlab("scenario", "show", "tvs-first-down", "--json").stdout)
-    assert told["name"] == "tvs-first-down"
+    assert run(["scenario", "show", "tvs-first-down"]) == 0
+    shown = capsys.readouterr().out
+    assert "dead then self" in shown
+    assert "boot 2: asks tvs stranger" in shown
+    assert run(["scenario", "show", "tvs-first-down", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "tvs-first-down"
 
 
-def test_a_scenario_is_played_by_its_name() -> None:
-    played = trustlab("scenario", "run", "itl-bit-in-signature", "--json")
-    assert played.returncode == 0, played.stderr
-    assert json.loads(played.stdout)["verdict"] == "met"
+def test_a_scenario_is_played_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenario", "run", "itl-bit-in-signature", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "met"
