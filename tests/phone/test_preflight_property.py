@@ -65,15 +65,20 @@ def must_follow(facts: Facts, node: int) -> bool:
     return first == KNOWING and vouched and not (facts.expired and facts.refuses_expired)
 
 
-SERVERS = st.lists(st.sampled_from([KNOWING, KNOWING, DEAD, IGNORANT, STRANGER]), max_size=3)
-MOSTLY = st.sampled_from([True, True, True, False])
+SERVERS = st.one_of(  # half of them such that a phone may follow
+    st.sampled_from([(KNOWING,), (DEAD, KNOWING), (STRANGER, KNOWING, IGNORANT)]),
+    st.lists(st.sampled_from([KNOWING, DEAD, IGNORANT, STRANGER]), max_size=3).map(tuple),
+)
+IMPORTED = st.one_of(
+    st.just(frozenset(SIGNERS)), st.frozensets(st.sampled_from(SIGNERS), min_size=1)
+)
 DRAWN = st.builds(
     Facts,
     source_secure=st.booleans(),
     source_itl=st.sampled_from(["whole"] * 6 + ["emptied", "none"]),
-    servers=SERVERS.map(tuple),
+    servers=SERVERS,
     old_tls=st.booleans(),
-    imported=st.frozensets(st.sampled_from(SIGNERS), min_size=1),
+    imported=IMPORTED,
     imported_as=st.sampled_from(["CallManager"] * 3 + ["ITLRecovery"] * 3 + ["CAPF", "tomcat"]),
     refuses_expired=st.booleans(),
     known_before=st.integers(0, 5).map(lambda number: number == 0),
@@ -204,4 +209,4 @@ def test_preflight_and_phone_do_what_the_facts_demand(make_cluster, make_signer)
             outcomes[each] += 1
 
     holds()
-    assert min(outcomes.values()) > CASES // 5  # else too little of one kind was drawn
+    assert min(outcomes.values()) > CASES // 10  # else too little of one kind was drawn
