@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test demo check clean bench-itl bench-tvs bench-tftp tls-audit fuzz
+.PHONY: run test demo check clean bench-itl bench-tvs bench-tftp compile-tftp uncompile-tftp tls-audit fuzz
 
 run: $(VENV)/.run
 	@$(BIN)/python -m lab.first_run
@@ -53,3 +53,15 @@ tls-audit: $(VENV)/.test
 # load generator. RUNS interleaved runs each.
 bench-tftp: $(VENV)/.test
 	@$(BIN)/python -m tests.bench.tftp_beside $(RUNS)
+
+# The same typed source as machine code (mypyc; needs a C compiler): a tenth less time a transfer.
+COMPILED := $(addprefix tftp/,sender.py flow.py engine.py admission.py packets.py timer.py \
+	transfer.py frames.py content.py options.py root.py receiver.py)
+
+compile-tftp: $(VENV)/.test uncompile-tftp
+	@mkdir -p build && cp -r tftp conf itl build/
+	cd build && $(CURDIR)/$(BIN)/mypyc --strict $(COMPILED) > mypyc.log
+	@cp build/*__mypyc*.so . && cp build/tftp/*.so tftp/
+
+uncompile-tftp:
+	@rm -rf build *__mypyc*.so tftp/*.so

@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tftp import engine
+
 OURS = "trustlab"
 QUIET = ["--log-facility=/dev/null", "--quiet-tftp"]
 DNSMASQ = "dnsmasq -k --port=0 --conf-file=/dev/null --pid-file= --user=root --bind-interfaces"
@@ -59,7 +61,8 @@ def main() -> int:
         return 2
     runs = sys.argv[1] if len(sys.argv) > 1 else "5"
     groups = sys.argv[2:] or list(GROUPS)
-    sys.stdout.write(f"{platform.platform()}, {os.cpu_count()} cores, {_cpu()}\n")
+    form = "compiled" if engine.__file__.endswith(".so") else "interpreted"
+    sys.stdout.write(f"{platform.platform()}, {os.cpu_count()} cores, {_cpu()}, {form}\n")
     missed = 0
     with tempfile.TemporaryDirectory() as work:
         load, equal = Path(work) / "tftpload", Path(work) / "equalbuf.so"
@@ -134,8 +137,8 @@ def _print(group: str, results: list[dict[str, object]]) -> int:
         decides = "p50_ms" if workload.startswith("w") else "seconds"
         ours = _median(peers[OURS], decides)
         sys.stdout.write(
-            f"\n{group} {workload}\n\n| server | s | p50 ms | server CPU s | RSS MB | failed | wrong bytes"
-            " | client retransmits | theirs / ours |\n|---|---|---|---|---|---|---|---|---|\n"
+            f"\n{group} {workload}\n\n| server | s | p50 ms | server CPU s | RSS MB | failed"
+            " | wrong bytes | client retransmits | theirs / ours |\n|---|---|---|---|---|---|---|---|---|\n"
         )
         for peer, measured in sorted(peers.items(), key=lambda each: _median(each[1], decides)):
             failed = sum(int(run["failed"]) + int(run["unfinished"]) for run in measured)
