@@ -69,7 +69,7 @@ def run_in_state(
 def run(arguments: list[str]) -> int:
     """Run the program with ``arguments``; answers its exit code."""
     try:
-        result = app.meta(arguments, exit_on_error=False, print_error=False)
+        result = _call(arguments)
     except CycloptsError as error:
         terminal.say(f"trustlab: {error}")
         return EXIT_USAGE
@@ -82,6 +82,17 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+def _call(arguments: list[str]) -> object:
+    """Call the command; of several errors of its tasks the first one counts."""
+    try:
+        return app.meta(arguments, exit_on_error=False, print_error=False)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from group
 
 
 def main() -> None:

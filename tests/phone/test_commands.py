@@ -109,3 +109,11 @@ def test_a_damaged_phone_folder_is_an_error_with_its_place(tmp_path):
     done = trustlab("phone", "boot", "--tftp", "127.0.0.1:1", "--phone-dir", tmp_path)
     assert done.returncode == 3
     assert "phone.json" in done.stderr
+
+
+def test_a_load_that_cannot_be_kept_is_told_in_one_line(tmp_path):
+    (tmp_path / "phones").write_text("a file where the folder should be")
+    where = ("--phone-dir", tmp_path / "phones", "--count", "2", "--timeout-seconds", "0.2")
+    done = trustlab("phone", "boot", "--tftp", "127.0.0.1:1", *where)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr

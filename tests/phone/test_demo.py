@@ -60,3 +60,19 @@ def test_interrupted_it_leaves_nothing(tmp_path, to_group):
     assert run.returncode == 130
     assert list(tmp_path.iterdir()) == []
     assert daemons_of(tmp_path) == []
+
+
+def test_a_machine_it_cannot_play_on_is_told_in_one_line(tmp_path):
+    told = subprocess.run(
+        [*PROGRAM, "demo"],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env=os.environ | {"TMPDIR": str(tmp_path), "TRUSTLAB_SET_TVS__PROFILE": '"ancient"'},
+    )
+    assert told.returncode in {2, 3}
+    assert told.stderr.startswith("trustlab: ")
+    assert "tvs.profile" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert list(tmp_path.iterdir()) == []
