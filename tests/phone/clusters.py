@@ -82,15 +82,16 @@ class Cluster:
 
 
 def listing(filename, records, signer, digest="sha1", timestamp=STAMP, style="cucm") -> bytes:
+    """A list of (role, holder) or (role, holder, host) records; a holder may be None."""
     return build_trust_list(
         [
             RecordSpec(
                 role=int(role),
                 certificate=None if holder is None else holder.certificate,
-                dns_name="node",
+                dns_name=host[0] if host else "node",
                 address="192.0.2.1",
             )
-            for role, holder in records
+            for role, holder, *host in records
         ],
         signer=signer,
         filename=filename,

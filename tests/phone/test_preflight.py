@@ -14,6 +14,7 @@ from lab.preflight.report import as_html, as_values
 from lab.preflight.simulation import SimulationError, simulate
 from tests.phone.clusters import FAR_AWAY, LONG_AGO, self_signed
 from tests.phone.servers import SECONDS, files_of, known, serve_files, serve_trust, udp_socket
+from tvs.server import Reply
 from tvs.snapshot import entry_of
 
 MAC = "00005E005301"
@@ -184,6 +185,43 @@ async def test_every_node_of_the_destination_counts(nursery, source, make_cluste
     found = await look(home, Place(tftp=ports))
     assert found.exit_code == 1
     assert [move.follows for move in found.moves] == [True, False]
+
+
+async def test_a_tvs_that_stops_answering_is_told(nursery, source, destination):
+    tvs = await serve_trust(
+        nursery, source.tvs, known(), reply_policy=lambda *_: Reply(b"", close=True)
+    )
+    found = await look(
+        await place_of(nursery, files_of(source, MAC, tvs)),
+        await place_of(nursery, files_of(destination, MAC)),
+    )
+    assert results(found, "tvs.answers") == ["warn"]
+    assert found.exit_code == 1
+
+
+async def test_phones_that_know_no_tvs_are_found(nursery, source, ready):
+    nobody = await look(await place_of(nursery, files_of(source, MAC)), ready[1])
+    assert results(nobody, "tvs.list") == ["warn"]
+    assert nobody.exit_code == 1
+    silent = {f"ITLSEP{MAC}.tlv": source.itl()}
+    unknown = await look(await place_of(nursery, silent), ready[1])
+    assert results(unknown, "tvs.list") == ["could not tell"]
+    assert results(unknown, "signer.lists") == ["could not tell", "could not tell"]
+    assert unknown.exit_code == 3
+
+
+async def test_a_node_that_was_not_looked_at_is_named(nursery, ready, destination):
+    records = [
+        (Role.SAST, destination.recovery, "dst1"),
+        (Role.TFTP, destination.callmanager, "dst1"),
+        (Role.TVS, destination.tvs, "dst1"),
+        (Role.TVS, destination.capf, "dst2"),
+    ]
+    files = files_of(destination, MAC, itl=destination.itl(records=records))
+    found = await look(ready[0], await place_of(nursery, files))
+    assert results(found, "destination.nodes") == ["warn"]
+    evidence = [one.evidence for one in found.findings if one.check == "destination.nodes"]
+    assert evidence == [("dst1 (192.0.2.1)", "dst2 (192.0.2.1)")]
 
 
 # Lists
