@@ -31,6 +31,7 @@ _LIST = re.compile(r"(CTL|ITL)(?:File|SEP[0-9A-Fa-f]{12})\.tlv")
 _CONFIGURATION = re.compile(r"SEP[0-9A-Fa-f]{12}\.cnf\.xml(?:\.sgn)?")
 SAME_BOOT_SECONDS = 3.0  # a first request again within it, and nothing between, is a repetition
 STALL_SECONDS = 600.0
+MAX_PHONES = 10_000
 SESSION = slice(4, 8)  # of a message: the octets to be echoed
 NOT_FOUND = ErrorReply(ErrorCode.NOT_FOUND, "file not found", expected=True)
 
@@ -39,8 +40,10 @@ F = TypeVar("F", ListFault, ConfigurationFault, TransferFault, TvsFault)
 
 @dataclass
 class _Phone:
-    """What is known of one phone since the daemon started."""
+    """What is known of one phone since the scenario began; ``address`` is where it was last."""
 
+    device: str
+    address: str = ""
     boot: int = 0
     began: float = 0.0
     asked_more: bool = True
@@ -62,7 +65,7 @@ class Mischief:
     profile: Profile = "modern"
     now: Callable[[], float] = time.monotonic
     _phones: dict[str, _Phone] = field(default_factory=dict)
-    _at: dict[str, str] = field(default_factory=dict)
+    _at: dict[str, _Phone] = field(default_factory=dict)
     _late: trio.Nursery | None = None
     _dead: socket.socket | None = None
 
@@ -95,33 +98,29 @@ class Mischief:
 
     def file_answer(self, name: str, address: str, found: Answer) -> Answer | None:
         """What TFTP answers instead of ``found``; None for silence."""
-        device = self._device(name, address)
-        if device is None:
+        phone = self._phone(name, address)
+        if phone is None:
             return found
-        phone = self._boot(device, name)
+        self._count(phone, name)
         answer: Answer | None = found
         met = "as it is"
         if listed := _LIST.fullmatch(name):
-            other = self._fault(ListFault, device, address, phone.boot)
+            other = self._fault(ListFault, phone)
             if other is not None and other.file == listed[1]:
                 answer, met = self._list(other), other.what
         elif _CONFIGURATION.fullmatch(name):
-            fault = self._fault(ConfigurationFault, device, address, phone.boot)
+            fault = self._fault(ConfigurationFault, phone)
             answer = self._configuration(fault, name, address, found)
             met = fault.what if fault else met
         if answer is not None and not isinstance(answer, ErrorReply):
-            phone.asked_more = (
-                True  # whoever got the first file and asks for it again has begun anew
-            )
-        self._tell(device, phone.boot, met, service="tftp", file=name)
+            phone.asked_more = True  # who got it and asks for it again begins anew
+        self._tell(phone, met, service="tftp", file=name)
         return answer
 
     def link(self, name: str, address: str, connected: socket.SocketType) -> socket.SocketType:
         """The socket a transfer of ``name`` runs over, in place of ``connected``."""
-        device = self._at.get(address)
-        if device is None:
-            return connected
-        fault = self._fault(TransferFault, device, address, self._phones[device].boot)
+        phone = self._at.get(address)
+        fault = self._fault(TransferFault, phone) if phone else None
         if fault is None or not fnmatchcase(name, fault.files):
             return connected
         return FaultyLink(connected, fault, later=self._later)
@@ -129,52 +128,54 @@ class Mischief:
     def tvs_answer(self, request: Request, octets: bytes) -> Reply:
         """What TVS sends instead of ``octets``."""
         found = _PHONE.search(request.device or "")
-        device = f"SEP{found[1]}" if found else None
-        phone = self._phones.get(device or "")
-        if device is None or phone is None:
+        phone = self._phones.get(f"SEP{found[1].upper()}") if found else None
+        if phone is None:
             return Reply(octets)
-        address = next((at for at, known in self._at.items() if known == device), "")
-        fault = self._fault(TvsFault, device, address, phone.boot) or TvsFault(boots=())
-        asked = {"service": "tvs", "about": self._about(request)}
-        self._tell(device, phone.boot, fault.answer, **asked)
+        fault = self._fault(TvsFault, phone) or TvsFault(boots=())
+        self._tell(phone, fault.answer, service="tvs", about=self._about(request))
         return self._tvs_reply(fault, request, octets)
 
     def context(self, address: str) -> SSL.Context | None:
         """With what TVS greets a client from ``address`` instead; None for its own."""
-        device = self._at.get(address)
-        if device is None:
+        phone = self._at.get(address)
+        fault = self._fault(TvsFault, phone) if phone else None
+        if phone is None or fault is None or fault.shows == "own":
             return None
-        phone = self._phones[device]
-        fault = self._fault(TvsFault, device, address, phone.boot)
-        if fault is None or fault.shows == "own":
-            return None
-        self._tell(device, phone.boot, "another certificate", service="tvs", about="nothing yet")
+        self._tell(phone, "another certificate", service="tvs", about="nothing yet")
         identity = self.stranger.tvs
         return server_context([(identity.chain, identity.private_key)], profile=self.profile)
 
-    def _device(self, name: str, address: str) -> str | None:
+    def _phone(self, name: str, address: str) -> _Phone | None:
+        """Whose request for ``name`` this is: the phone named in it, or the last one seen there."""
         found = _PHONE.search(name)
-        if found is not None:
-            self._at[address] = f"SEP{found[1].upper()}"
-        return self._at.get(address)
-
-    def _boot(self, device: str, name: str) -> _Phone:
-        phone = self._phones.setdefault(device, _Phone())
-        if name.startswith("CTLSEP"):
-            now = self.now()
-            if phone.asked_more or now - phone.began > SAME_BOOT_SECONDS:
-                phone.boot += 1
-                phone.began = now
-            phone.asked_more = False
-        else:
-            phone.asked_more = True
+        if found is None:
+            return self._at.get(address)
+        device = f"SEP{found[1].upper()}"
+        phone = self._phones.get(device)
+        if phone is None:
+            if len(self._phones) >= MAX_PHONES:
+                return None
+            phone = self._phones[device] = _Phone(device)
+        phone.address = address
+        self._at[address] = phone
         return phone
 
-    def _fault(self, kind: type[F], device: str, address: str, boot: int) -> F | None:
+    def _count(self, phone: _Phone, name: str) -> None:
+        """Whether this request begins a boot."""
+        if not name.startswith("CTLSEP"):
+            phone.asked_more = True
+            return
+        now = self.now()
+        if phone.asked_more or now - phone.began > SAME_BOOT_SECONDS:
+            phone.boot += 1
+            phone.began = now
+        phone.asked_more = False
+
+    def _fault(self, kind: type[F], phone: _Phone) -> F | None:
         for fault in self.scenario.fault:
-            if isinstance(fault, kind) and boot in fault.boots:
-                named = {phone.upper().removeprefix("SEP") for phone in fault.phones}
-                if not named or device[3:] in named or address in fault.phones:
+            if isinstance(fault, kind) and phone.boot in fault.boots:
+                named = {one.upper().removeprefix("SEP") for one in fault.phones}
+                if not named or phone.device[3:] in named or phone.address in fault.phones:
                     return fault
         return None
 
@@ -270,14 +271,14 @@ class Mischief:
         if self._late is not None:
             self._late.start_soon(wait)
 
-    def _tell(self, device: str, boot: int, met: str, **asked: str) -> None:
+    def _tell(self, phone: _Phone, met: str, **asked: str) -> None:
         self.report(
             {
                 "event": "scenario.asked",
-                "device": device,
+                "device": phone.device,
                 "outcome": met,
-                "reason": f"boot {boot} of scenario {self.scenario.name}",
-                "boot": boot,
+                "reason": f"boot {phone.boot} of scenario {self.scenario.name}",
+                "boot": phone.boot,
                 **asked,
             }
         )

@@ -23,6 +23,8 @@ def misbehaviour(scenario: Scenario, settings: Settings, *, lab: bool) -> Misbeh
     address = settings.serve.address
     if settings.tvs.workers > 1:
         raise ScenarioError("a scenario needs every phone in one process: tvs.workers must be 1")
+    if settings.http.enabled or settings.http.tls_enabled:
+        raise ScenarioError("over HTTP phones would get the true files: http must not be enabled")
     try:
         loopback = ipaddress.ip_address(address).is_loopback
     except ValueError:

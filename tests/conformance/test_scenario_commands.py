@@ -92,6 +92,21 @@ def test_off_loopback_only_where_it_is_said_to_be_a_lab(daemon: Daemon) -> None:
     assert "MISBEHAVES ON PURPOSE" in allowed.stderr
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--http-port", "0"), "over HTTP phones would get the true files"),
+        (("--workers", "2"), "tvs.workers must be 1"),
+    ],
+)
+def test_what_a_scenario_cannot_reach_is_not_served_beside_it(
+    daemon: Daemon, more: tuple[str, ...], told: str
+) -> None:
+    refused = trustlab("serve", "--scenario", "tvs-no", *more, state=daemon.state)
+    assert refused.returncode == 2
+    assert told in refused.stderr
+
+
 def test_a_scenario_that_does_not_exist_is_named(daemon: Daemon) -> None:
     refused = trustlab("serve", "--scenario", "nothing-known", state=daemon.state)
     assert refused.returncode == 2
