@@ -142,10 +142,14 @@ class Sender:
         return self._send_from(1, now)
 
     def again(self, now: float) -> Burst:
-        """The peer repeated its request: the first packet once more, if it may still be sent."""
-        if self.proven or self._copies >= UNPROVEN_SENDS:
+        """The peer repeated its request before it acknowledged anything: one packet for one."""
+        if self.proven:
             return b""
-        return self._repeat(now)
+        self._resent = True
+        self._limit = 0
+        self.retransmissions += 1
+        self.sent_at = now
+        return self._frames[self._position] if self._frames else self._opening
 
     def receive(self, datagram: bytes, now: float) -> Burst:
         """Take a datagram of the peer; answers what to send."""

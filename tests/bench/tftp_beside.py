@@ -138,7 +138,8 @@ def _print(group: str, results: list[dict[str, object]]) -> int:
         ours = _median(peers[OURS], decides)
         sys.stdout.write(
             f"\n{group} {workload}\n\n| server | s | p50 ms | server CPU s | RSS MB | failed"
-            " | wrong bytes | client retransmits | theirs / ours |\n|---|---|---|---|---|---|---|---|---|\n"
+            " | wrong bytes | client retransmits | theirs / ours |\n"
+            "|---|---|---|---|---|---|---|---|---|\n"
         )
         for peer, measured in sorted(peers.items(), key=lambda each: _median(each[1], decides)):
             failed = sum(int(run["failed"]) + int(run["unfinished"]) for run in measured)

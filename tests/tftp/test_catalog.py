@@ -14,7 +14,7 @@ from itl.signing import Verdict, verify
 from itl.trustlist import parse_trust_list
 from tftp.catalog import Catalog, CatalogError, Offer
 from tftp.configuration import TemplateProblemError
-from tftp.content import ErrorReply, Later, whole
+from tftp.content import ErrorReply, Later, Octets, whole
 from tftp.packets import ErrorCode
 
 MAC = "001122334455"
@@ -130,7 +130,9 @@ def test_a_configuration_names_the_tvs_servers_with_ports(make):
     assert [node.text for node in nodes] == ["10.0.0.1", "10.0.0.2"]
     assert document.findtext(".//callManagerGroup/name") == "lab & co"
     assert document.findtext("loadInformation") == "sip88xx.<1>"
-    signed = parse_signed_file(fetch(catalog, f"SEP{MAC}.cnf.xml.sgn"))
+    prepared = catalog.find(f"SEP{MAC}.cnf.xml.sgn", PEER)
+    assert isinstance(prepared, Octets)
+    signed = parse_signed_file(prepared.data)
     assert (signed.payload, signed.header.filename) == (octets, f"SEP{MAC}.cnf.xml.sgn")
     assert verify(signed, [own["CallManager"].certificate]).verdict is Verdict.VALID
     assert b"<TVS>" in fetch(catalog, "XMLDefault.cnf.xml")

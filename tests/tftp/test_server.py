@@ -169,6 +169,8 @@ async def test_silence_gets_three_copies_and_no_more(folder):
         first = await client.rrq(b"config")
         assert [await client.hear(), await client.hear()] == [first, first]
         assert await client.silent(0.6)
+        assert await client.rrq(b"config") == first
+        assert (await client.ack(1))[:4] == b"\0\3\0\2"
 
 
 async def test_an_address_has_its_share_and_another_is_served(folder):
