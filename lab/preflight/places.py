@@ -158,8 +158,9 @@ async def gather(
         entries += known
     if place.lists:
         nodes.append(_read_files(place.lists))
-    named = [found for node in nodes if (found := configuration_of(node.configuration))]
-    tvs = place.tvs or (named[0].tvs if named else None)
+    told = [found for node in nodes if (found := configuration_of(node.configuration))]
+    # What only lies in a folder says nothing of a TVS that runs: its store answers then.
+    tvs = place.tvs or (told[0].tvs if told and place.tftp else None)
     return Side(
         label=label,
         nodes=tuple(nodes),
@@ -190,10 +191,12 @@ async def _fetch_node(server: FileServer, mac: str) -> FileNode:
         where=_name(server),
         ctl=ctl,
         itl=await first(ITL_FILENAME, f"ITLSEP{mac}.tlv", ITL_FILENAME),
-        configuration=await first(
-            "", f"SEP{mac}.cnf.xml.sgn", "XMLDefault.cnf.xml.sgn", f"SEP{mac}.cnf.xml"
-        ),
+        configuration=await first("", *_configuration_names(mac)),
     )
+
+
+def _configuration_names(mac: str) -> tuple[str, ...]:
+    return f"SEP{mac}.cnf.xml.sgn", "XMLDefault.cnf.xml.sgn", f"SEP{mac}.cnf.xml"
 
 
 def _name(server: FileServer) -> str:
@@ -219,7 +222,7 @@ def _read_state(state: Path, mac: str) -> tuple[FileNode, list[Entry], AnswerPol
             where=f"state {state}",
             ctl=served(CTL_FILENAME, CTL_FILENAME),
             itl=served(ITL_FILENAME, ITL_FILENAME),
-            configuration=served("", f"SEP{mac}.cnf.xml.sgn", f"SEP{mac}.cnf.xml"),
+            configuration=served("", *_configuration_names(mac)),
         )
         return node, list(plane.snapshot.entries()), plane.policy
     finally:

@@ -159,7 +159,7 @@ def check_nodes(side: Side) -> Iterator[Finding]:
     looked_at = sum(bool(node.lists()) for node in side.nodes)
     evidence = tuple(f"{name} ({address})" for name, address in sorted(names.items()))
     if looked_at >= len(names):
-        text = f"{looked_at} nodes looked at, {len(names)} named in their lists"
+        text = f"nodes looked at: {looked_at}, named in their lists: {len(names)}"
         yield Finding("destination.nodes", Result.PASS, text, evidence)
     else:
         text = f"the lists name {len(names)} nodes, {looked_at} were looked at"
@@ -188,7 +188,7 @@ def check_moves(moves: Sequence[Move]) -> Iterator[Finding]:
         text = "there are no lists on one of the two sides"
         yield Finding("move", Result.UNKNOWN, text, (), "Name tftp=, list= or state= for both.")
     for move in moves:
-        who = f"a {move.model} with the lists of {move.holder}, moved to {move.node}"
+        who = f"model {move.model} with the lists of {move.holder}, moved to {move.node}"
         evidence = tuple(line for step in move.steps for line in _step(step))
         if move.follows:
             yield Finding("move", Result.PASS, f"{who}: follows", evidence)
