@@ -8,6 +8,7 @@ connection left.
 
 import errno
 import hashlib
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ import paramiko  # type: ignore[import-untyped]  # paramiko ships no types
 from tvs.exchange import ExchangeError, Progress, TooLargeError, no_progress
 
 SCHEME = "sftp"
+# What paramiko's own thread has to say of a failed connection is in the error that is raised.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 _CONNECT_SECONDS = 15.0
 _CHUNK_BYTES = 32 * 1024  # what every server accepts in one message (draft-ietf-secsh-filexfer-02)
 
@@ -177,9 +180,7 @@ class SftpFolder:
     def _connect(self) -> paramiko.SSHClient:
         client = paramiko.SSHClient()
         if self._login.host_key is None:
-            known = self._login.known_hosts.expanduser()
-            if known.exists():
-                client.load_host_keys(str(known))
+            _load_known_hosts(client, self._login.known_hosts.expanduser())
         client.set_missing_host_key_policy(_Pinned(self._login.host_key))
         try:
             self._log_in(client)
@@ -276,6 +277,16 @@ def _asks_for_login(error: paramiko.SSHException) -> bool:
     """Whether what failed is the login: paramiko has no class of its own for having no key."""
     is_refusal = isinstance(error, paramiko.AuthenticationException)
     return is_refusal or "No authentication methods" in str(error)
+
+
+def _load_known_hosts(client: paramiko.SSHClient, path: Path) -> None:
+    """Believe the keys in ``path``; without the file no host is known."""
+    try:
+        client.load_host_keys(str(path))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, paramiko.hostkeys.InvalidHostKey) as error:
+        raise SftpError(f"{path}: no known hosts to read: {_words(error)}") from None
 
 
 def _load_key(login: Login) -> paramiko.PKey:

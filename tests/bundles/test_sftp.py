@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -317,3 +318,24 @@ def test_addresses_that_are_none(address, text, clusters, trustlab):
     assert result.code == 3
     assert text in result.err
     assert "secret" not in result.err
+
+
+def test_a_known_hosts_file_that_is_none(server):
+    for octets in (b"127.0.0.1 ssh-ed25519 !!!\n", b"\xff\xfe\n"):
+        (server.folder / "known").write_bytes(octets)
+        assert "know" in failing(server, server.login)
+
+
+def test_a_server_that_does_not_speak_ssh(clusters):
+    """One line of error, and nothing of what paramiko's thread has to say."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"sftp://127.0.0.1:{listener.getsockname()[1]}/x"
+        command = [sys.executable, "-m", "lab", "--state", clusters.a, "bundle", "list", address]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        _, shown = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert len(shown.splitlines()) == 1, shown
+    assert "connection lost" in shown
