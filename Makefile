@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test demo check clean bench-itl bench-tvs bench-tftp compile-tftp uncompile-tftp tls-audit fuzz
+.PHONY: run test demo check clean docs sessions sbom bench-itl bench-tvs bench-tftp compile-tftp uncompile-tftp tls-audit fuzz
 
 run: $(VENV)/.run
 	@$(BIN)/python -m lab.first_run
@@ -19,6 +19,7 @@ test: $(VENV)/.test
 	$(BIN)/coverage run -m pytest --numprocesses 3 --dist loadfile
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
+	@$(MAKE) --no-print-directory docs
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +35,25 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 
 clean:
 	rm -rf $(VENV) dist build
+
+# The documents: build/html, and the man pages in build/man. Every warning, a dead link too, is an error.
+build/docs/.ready: requirements/docs.txt
+	$(PYTHON) -m venv build/docs
+	build/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@touch $@
+
+docs: build/docs/.ready
+	build/docs/bin/sphinx-build -W --keep-going -q -b html docs build/html
+	build/docs/bin/sphinx-build -W --keep-going -q -b man docs build/man
+
+# Runs every terminal session of the documents and writes what it printed below its commands.
+sessions: $(VENV)/.run
+	$(BIN)/python docs/sessions.py --write
+
+# What a release consists of, as CycloneDX; its tool has an environment of its own.
+sbom: requirements/run.txt
+	@test -x build/sbom/bin/cyclonedx-py || { $(PYTHON) -m venv build/sbom && build/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sbom.txt; }
+	build/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file build/trustlab.cdx.json requirements/run.txt
 
 bench-itl: $(VENV)/.test
 	@$(BIN)/python -m tests.bench.itl_lists

@@ -1,0 +1,96 @@
+"""The documents: their sessions are what the program prints, their links lead somewhere."""
+
+import importlib.util
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+PAGES = [PROJECT / "README.md", PROJECT / "SECURITY.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+DHCP = (PROJECT / "docs" / "how-to" / "dhcp.md").read_text(encoding="utf-8")
+
+
+def load_sessions() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("sessions", PROJECT / "docs" / "sessions.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SESSIONS = load_sessions()
+
+
+@pytest.mark.parametrize("page", SESSIONS.pages(), ids=lambda page: page.stem)
+def test_a_session_is_what_the_program_prints(page: Path) -> None:
+    assert SESSIONS.play(page, write=False) >= 5
+
+
+def test_a_session_that_changed_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```console\n$ echo 17 apples\n12 apples\n```\n")
+    assert SESSIONS.play(page, write=False) == 1  # numbers differ from run to run
+    page.write_text("```console\n$ echo 17 pears; exit 3\n12 apples\n```\n")
+    with pytest.raises(SESSIONS.SessionError, match="17 pears"):
+        SESSIONS.play(page, write=False)
+    SESSIONS.play(page, write=True)
+    assert page.read_text().endswith("17 pears\n(exit code 3)\n```\n")
+
+
+def anchors(page: Path) -> set[str]:
+    heads = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_files_that_are_named_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:tests|docs|systemd|contrib|requirements)/[\w./-]+\.\w+)`",
+        page.read_text(encoding="utf-8"),
+    )
+    for name in named:
+        assert (PROJECT / name).exists(), f"{page.name}: {name}"
+
+
+def example(kind: str) -> str:
+    blocks = dict(re.findall(r"(?ms)^## ([^\n]+)\n\n```\w+\n(.*?)^```$", DHCP))
+    return blocks[kind]
+
+
+def test_dnsmasq_takes_the_dhcp_example(program: Callable[[str], str], tmp_path: Path) -> None:
+    path = tmp_path / "dnsmasq.conf"
+    path.write_text(example("dnsmasq"))
+    checked = subprocess.run(
+        [program("dnsmasq"), "--test", f"--conf-file={path}"],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    assert "syntax check OK" in checked.stderr, checked.stderr
+
+
+def test_the_other_dhcp_examples_name_option_150() -> None:
+    kea = json.loads(example("Kea"))["Dhcp4"]
+    assert kea["option-def"][0]["code"] == 150
+    assert kea["subnet4"][0]["option-data"][1]["name"] == kea["option-def"][0]["name"]
+    assert "code 150 = array of ip-address" in example("ISC dhcpd")
+    assert "option 150 ip" in example("Cisco IOS")
