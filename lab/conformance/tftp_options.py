@@ -10,7 +10,6 @@ from lab.conformance.model import (
     demand,
     fail,
     inapplicable,
-    untold,
 )
 from lab.conformance.tftp_transfers import same
 from lab.conformance.tftp_wire import (
@@ -237,9 +236,9 @@ async def block_size_exact(target: TftpTarget, seen: Timeline) -> str:
     """Ask with a block size that divides the size of the known file."""
     content = (await fetch(target, seen, target.file.name)).payload
     divisors = [size for size in range(8, 1429) if len(content) and len(content) % size == 0]
-    if not divisors:
-        untold(f"{target.file.name} of {len(content)} octets has no divisor from 8 to 1428")
-    asked = divisors[-1]
+    asked = divisors[-1] if divisors else len(content)
+    if asked not in BLKSIZE:
+        inapplicable(f"not observed: no block size divides {len(content)} octets")
     transfer = await fetch(target, seen, target.file.name, options=(("blksize", str(asked)),))
     if transfer.block_size != asked or transfer.granted is None:
         inapplicable(f"the server does not grant blksize {asked}")

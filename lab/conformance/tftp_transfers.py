@@ -91,7 +91,7 @@ async def blocks_of_512(target: TftpTarget, seen: Timeline) -> str:
         if len(first.payload) < DEFAULT_BLOCK:
             opened.finished = True
             await opened.send(acknowledgement(1))
-            untold(f"{target.file.name} has one block only")
+            inapplicable(f"not observed: {target.file.name} has one block only")
         return "the first block has 512 octets"
 
 
@@ -139,7 +139,7 @@ async def exact_multiple(target: TftpTarget, seen: Timeline) -> str:
     transfer = await fetch(target, seen, known.name)
     same(transfer.payload, known)
     if len(transfer.payload) % DEFAULT_BLOCK:
-        untold(f"{known.name} has {len(transfer.payload)} octets, no multiple of 512")
+        inapplicable(f"not observed: {known.name} has {len(transfer.payload)} octets")
     return f"{len(transfer.payload)} octets came in {transfer.blocks} blocks, the last one empty"
 
 
@@ -258,7 +258,7 @@ def _read_beyond_wrap(target: TftpTarget, known: Known, seen: Timeline) -> str:
     same(transfer.payload, known)
     blocks = expected - 1
     if blocks < 65_536:  # noqa: PLR2004  where the wrap is
-        untold(f"{known.name} came in {blocks} blocks of {transfer.block_size} octets: no wrap")
+        inapplicable(f"not observed: {known.name} came in {blocks} blocks, no wrap")
     return f"{blocks} blocks of {transfer.block_size} octets, 0 after 65535"
 
 
@@ -576,9 +576,9 @@ async def _read_until(
 
 def _enough(transfer: Transfer, target: TftpTarget) -> None:
     if transfer.blocks < ENOUGH_BLOCKS:
-        untold(
-            f"{target.file.name} has {transfer.blocks} blocks, {ENOUGH_BLOCKS} are needed:"
-            f" name one of at least {ENOUGH_BLOCKS * DEFAULT_BLOCK} octets (--file)"
+        inapplicable(
+            f"not observed: {target.file.name} has {transfer.blocks} blocks only:"
+            f" name a file of at least {ENOUGH_BLOCKS * DEFAULT_BLOCK} octets (--file)"
         )
 
 
