@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import trio
 
-from conf.identity import Node
+from conf.identity import TVS_ECDSA, Node
 from conf.running import RunRecord
 from itl.signing import Verdict, verify_data
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME
@@ -77,10 +77,10 @@ async def ask_tvs(node: Node, place: tuple[str, int]) -> str:
     """
     host, port = reachable(place)
     async with connect(host, port, timeout_seconds=TIMEOUT_SECONDS) as inquiry:
-        if inquiry.server_certificate != node.own.certificates["TVS"]:
+        own = node.own.certificates
+        if inquiry.server_certificate not in {own["TVS"], own.get(TVS_ECDSA)}:
             raise UnwellError("it shows another certificate than the node's TVS identity")
-        own = node.own.certificates["CallManager"]
-        reply = await inquiry.verify(certificate=own, device=DEVICE)
+        reply = await inquiry.verify(certificate=own["CallManager"], device=DEVICE)
     if reply.status != 0:
         raise UnwellError("it does not trust the node's own CallManager certificate")
     return f"trusts the node's CallManager certificate, roles {list(reply.roles)}, {reply.tls}"

@@ -37,7 +37,7 @@ def test_a_session_that_changed_is_noticed(tmp_path: Path) -> None:
     page.write_text("```console\n$ echo 17 apples\n12 apples\n```\n")
     assert SESSIONS.play(page, write=False) == 1  # numbers differ from run to run
     page.write_text("```console\n$ echo 17 pears; exit 3\n12 apples\n```\n")
-    with pytest.raises(SESSIONS.SessionError, match="17 pears"):
+    with pytest.raises(SESSIONS.SessionError, match="pears"):
         SESSIONS.play(page, write=False)
     SESSIONS.play(page, write=True)
     assert page.read_text().endswith("17 pears\n(exit code 3)\n```\n")

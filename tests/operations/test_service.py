@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ import trio
 from conf.identity import load_node
 from conf.running import read_record
 from lab.health import ask_tftp, ask_tvs
+from tests import daemons
 from tests.daemons import PROGRAM, Daemon, serving, trustlab
 from tvs.client import connect
 
@@ -283,3 +285,18 @@ def test_a_stop_lets_a_transfer_end(node: Path) -> None:
         assert slow.take(len(payload))
         assert slow.received == payload
         assert daemon.process.wait(PATIENCE) == 0
+
+
+def test_it_runs_where_no_memory_becomes_executable(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MemoryDenyWriteExecute= of the unit, by the kernel's own means (PR_SET_MDWE, Linux 6.3)."""
+    denied = "import ctypes, os, sys; code = ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); "
+    if subprocess.run([sys.executable, "-c", denied + "sys.exit(code)"], check=False).returncode:
+        pytest.skip("this kernel has no PR_SET_MDWE")
+    start = [sys.executable, "-c", denied + "os.execv(sys.argv[1], sys.argv[1:])"]
+    monkeypatch.setattr(daemons, "PROGRAM", [*start, *PROGRAM])
+    with serving(node):
+        monkeypatch.setattr(daemons, "PROGRAM", PROGRAM)
+        asked = trustlab("status", state=node)
+        assert asked.returncode == 0, asked.stdout
