@@ -129,6 +129,7 @@ class Engine:
         poll, flows, clock, step = self._epoll.poll, self.flows, self.clock, self._step
         now = clock()
         over = now + SLICE_SECONDS
+        lonely = -1  # whose datagram was the only one last time
         events = poll(0, 256)
         while events:
             now = clock()
@@ -139,8 +140,10 @@ class Engine:
                         self._requests(descriptor, now)
                 else:
                     more = step(flow, now, MSG_DONTWAIT)
-                    if more and len(events) == 1 and flow.near():
-                        self._alone(flow)
+                    if more and len(events) == 1:
+                        if descriptor == lonely and flow.near():
+                            self._alone(flow)
+                        lonely = descriptor
             if now >= over:
                 return
             events = poll(LINGER_SECONDS if flows else 0, 256)
