@@ -16,7 +16,7 @@ from functools import partial
 from hashlib import sha256
 
 from itl.signedfile import SignedFile
-from itl.trustlist import CTL_FILENAME, ITL_FILENAME, TrustList
+from itl.trustlist import CTL_FILENAME, ITL_FILENAME
 from lab.phone.cache import recall, remember
 from lab.phone.configuration import Configuration, ConfigurationError, parse_configuration
 from lab.phone.fetch import Fetched, FileServer, Transfer, fetch
@@ -68,7 +68,10 @@ class Installed:
 
 @dataclass
 class Boot:
-    """One boot as it goes; afterwards its report."""
+    """One boot as it goes; afterwards its report.
+
+    ``call_managers`` are where the phone would register now, by the configuration taken.
+    """
 
     phone: Phone
     server: FileServer
@@ -76,6 +79,7 @@ class Boot:
     now: Callable[[], datetime]
     held_before: bool
     stopped: BootVerdict | None = None
+    call_managers: tuple[str, ...] = ()
     messages: list[Message] = field(default_factory=list)
     requests: list[Fetched] = field(default_factory=list)
     inquiries: list[Inquiry] = field(default_factory=list)
@@ -117,6 +121,7 @@ class Boot:
             ],
             "tvs": [inquiry.report() for inquiry in self.inquiries],
             "installed": self.installed,
+            "call_managers": self.call_managers,
             "held": {
                 name: None if data is None else {"sha256": sha256(data).hexdigest()}
                 for name, data in held.items()
@@ -233,6 +238,7 @@ async def _take_configuration(run: Boot) -> Configuration | None:
         return None
     run.phone.configuration = payload
     run.phone.tvs = configuration.tvs
+    run.call_managers = configuration.call_managers
     run.installed[fetched.name] = _installed(fetched.data, verdict)
     run.say(None, fetched.name, verdict.explain())
     return configuration
@@ -291,6 +297,5 @@ async def _judge(
 
 
 def _installed(data: bytes, verdict: Verdict) -> Installed:
-    document = verdict.document
-    signer = document.header.signer_name if isinstance(document, (TrustList, SignedFile)) else None
+    signer = verdict.document.header.signer_name if verdict.document else None
     return Installed(len(data), sha256(data).hexdigest(), signer, verdict.explain())

@@ -18,7 +18,6 @@ class Status(StrEnum):
     FILE_AUTH_ERROR = "File auth error"
     TFTP_TIMEOUT = "TFTP timeout"
     TFTP_ERROR = "TFTP error"
-    ACCESS_ERROR = "TFTP access error"
 
 
 @dataclass(frozen=True, slots=True)

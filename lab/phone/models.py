@@ -29,11 +29,6 @@ class Model:
         """Whether it speaks TLS 1.0 and nothing newer."""
         return self.tls_profile == "tls1.0"
 
-    @property
-    def family(self) -> str:
-        """The series, as in "8800"."""
-        return f"{self.name[:2]}00"
-
 
 _SHA1_ONLY = re.compile(r"(79|89|99)\d\d")
 _OLD_TLS = re.compile(r"(79|69|89|99|39)\d\d")

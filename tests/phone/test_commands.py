@@ -40,6 +40,7 @@ def test_a_migration_by_commands(tmp_path):
         assert {"verdict", "messages", "requests", "tvs", "installed"} <= report.keys()
         assert (report["verdict"], report["messages"]) == ("updated", ["Trust List updated"])
         assert "ITLFile.tlv" in report["installed"]
+        assert report["call_managers"] == ["127.0.0.1"]
 
         refused = boot(away, "--json")
         assert refused.returncode == 1
