@@ -148,7 +148,7 @@ def fill(path: Path, number: int) -> None:
     ]
     store = TrustStore.open(path)
     try:
-        receipt = new_receipt(now, "add", "a benchmark")
+        receipt = new_receipt("add", "a benchmark")
         store.apply([Change(entry, None, file="bench") for entry in entries], receipt)
     finally:
         store.close()

@@ -70,15 +70,24 @@ def shaken(daemon: Daemon, source: str = "127.0.0.1") -> Iterator[SSL.Connection
 
 @pytest.fixture
 def good(daemon: Daemon, certificate: bytes) -> Callable[..., None]:
-    """``good()``: a good client is answered, and in time."""
+    """``good()``: a good client is answered, and in time.
 
-    def ask(source: str = "127.0.0.1") -> None:
+    A busy machine gets three tries; a server that is held up misses them all.
+    """
+
+    def seconds(source: str) -> float:
         begin = time.monotonic()
         with shaken(daemon, source) as tls:
             tls.send(encode_request(Request(1, b"good", certificate=certificate)))
             answer = read_message(tls)
         assert answer[10:14] == b"\7\0\1\0"
-        assert time.monotonic() - begin < GOOD_SECONDS
+        return time.monotonic() - begin
+
+    def ask(source: str = "127.0.0.1") -> None:
+        tries = [seconds(source)]
+        while tries[-1] >= GOOD_SECONDS and len(tries) < 3:
+            tries.append(seconds(source))
+        assert tries[-1] < GOOD_SECONDS, tries
 
     ask()
     return ask
