@@ -118,7 +118,10 @@ def encode_text(value: str, what: str) -> bytes:
     """The octets of a text element without the NUL that ends it. Raises BuildError."""
     if "\0" in value:
         raise BuildError(f"{what} {value!r}: a NUL ends a text, it cannot be inside")
-    octets = value.encode()
+    try:
+        octets = value.encode()
+    except UnicodeEncodeError:
+        raise BuildError(f"{what} {value!r}: not text in UTF-8") from None
     if len(octets) >= _MAX_LENGTH:
         raise BuildError(f"{what}: {len(octets)} octets; {_MAX_LENGTH - 1} fit")
     return octets

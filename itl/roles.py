@@ -36,6 +36,7 @@ _NAMES = {
 }
 _CODES = {name: role for role, name in _NAMES.items()}
 _MAX_CODE = 0xFFFF
+_DIGITS = len(str(_MAX_CODE))  # int() has a limit of its own, and no error of ours
 
 CALLMANAGER_TRUST = "CallManager-trust"
 PHONE_SAST_TRUST = "Phone-SAST-trust"
@@ -92,7 +93,7 @@ def parse_role(text: str) -> int:
     role = _CODES.get(text.upper())
     if role is not None:
         return int(role)
-    if text.isascii() and text.isdecimal() and int(text) <= _MAX_CODE:
+    if text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text) <= _MAX_CODE:
         return int(text)
     raise BuildError(
         f"role {text!r}: give a number up to {_MAX_CODE} or one of {', '.join(_CODES)}"

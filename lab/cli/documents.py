@@ -1,6 +1,7 @@
 """`verify`, `show` and `diff` of lists and signed files: the same for `itl`, `ctl` and `sgn`."""
 
 import os
+import stat
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Annotated, cast
 
 from cyclopts import Parameter
 
+from conf.files import write_whole
 from itl import ItlError
 from itl.certificates import load_certificates
 from itl.difference import Comparison, compare
@@ -39,16 +41,46 @@ class UnreadableError(LabError):
 
 
 def read_document(path: Path) -> bytes:
-    """The octets of a file, at most :data:`MAX_BYTES`. Raises :class:`UnreadableError`."""
+    """The octets of a file or pipe, at most :data:`MAX_BYTES`. Raises :class:`UnreadableError`.
+
+    A pipe that nobody holds open to write is empty, instead of waited for.
+    """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        with open(path, "rb", opener=_open_at_once) as file:
+            size = _size(file.fileno())
+            data = file.read(MAX_BYTES + 1) if size <= MAX_BYTES else b""
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UnreadableError(f"{shown_path(path)}: {reason}") from None
-    if len(data) > MAX_BYTES:
+    if max(size, len(data)) > MAX_BYTES:
         raise UnreadableError(f"{shown_path(path)}: more than {MAX_BYTES} bytes")
     return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _size(descriptor: int) -> int:
+    """Octets of a file, 0 of a pipe. Raises ValueError for a device, which may have no end."""
+    status = os.fstat(descriptor)
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        raise ValueError("a device")
+    return status.st_size
+
+
+def write_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a file whole. Raises :class:`UsageError` for what only looks like a place for one.
+
+    Renaming over a device or pipe would replace it, for root even ``/dev/null``.
+    """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{shown_path(path)}: there, and not a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{shown_path(path)}: no such folder")
+    write_whole(path, data, mode=mode)
 
 
 def shown_path(path: Path) -> str:
@@ -57,11 +89,15 @@ def shown_path(path: Path) -> str:
 
 
 def read_certificate(path: Path) -> bytes:
-    """The first certificate of a PEM or DER file."""
+    """The first certificate of a PEM or DER file; a warning says so where it holds more."""
     try:
-        return load_certificates(read_document(path))[0]
+        first, *others = load_certificates(read_document(path))
     except ItlError as error:
         raise UnreadableError(f"{shown_path(path)}: {error}") from None
+    if others:
+        text = f"warning: {shown_path(path)}: {1 + len(others)} certificates, the first is used"
+        terminal.say(text)
+    return first
 
 
 def verify_command(group: str) -> Callable[..., int]:

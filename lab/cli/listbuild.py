@@ -9,19 +9,17 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from conf.files import write_whole
 from conf.identity import read_signer
 from itl.limits import Guard, check_build
 from itl.roles import parse_role
 from itl.trustlist import RecordSpec, build_trust_list
 from lab.cli import terminal
-from lab.cli.documents import Flag, UsageError, read_certificate, shown_path
+from lab.cli.documents import Flag, UsageError, read_certificate, shown_path, write_file
 
 PUBLIC_FILE = 0o644
 NO_CERTIFICATE = "-"
 _RECORD = re.compile(
-    r"(?P<role>[^=]+)=(?P<certificate>.+?)"
-    r"(?:,dns=(?P<dns>[^,]*)|,address=(?P<address>[^,]*))*"
+    r"(?P<role>[^=]+)=(?P<certificate>.+?)(?P<rest>(?:,(?:dns|address)=[^,]*)*)", re.DOTALL
 )
 
 
@@ -67,6 +65,8 @@ def build_command(filename: str) -> Callable[..., int]:
             Write the list although phones would refuse it.
         """
         specs = [read_record(text) for text in record]
+        if style == "certutils" and any(spec.dns_name or spec.address for spec in specs):
+            terminal.say("warning: style certutils: DNS names and addresses are left out")
         signing = read_signer(signer, signer_key)
         now = datetime.now(UTC)
         built = build_trust_list(
@@ -87,7 +87,7 @@ def build_command(filename: str) -> Callable[..., int]:
             families=phones or (),
         )
         _heed(guards, force=force)
-        write_whole(output, built, mode=PUBLIC_FILE)
+        write_file(output, built, PUBLIC_FILE)
         terminal.say(f"{shown_path(output)}: {len(specs)} records, {len(built)} bytes")
         return 0
 
@@ -99,7 +99,12 @@ def read_record(text: str) -> RecordSpec:
     found = _RECORD.fullmatch(text)
     if found is None:
         raise UsageError(f"--record {text!r}: not ROLE=CERT[,dns=NAME][,address=IP]")
-    role, file, address = parse_role(found["role"]), found["certificate"], found["address"]
+    role, file = parse_role(found["role"]), found["certificate"]
+    pairs = [pair.split("=", 1) for pair in found["rest"].split(",")[1:]]
+    rest = dict(pairs)
+    if len(rest) < len(pairs):
+        raise UsageError(f"--record {text!r}: one dns and one address for the most")
+    address = rest.get("address")
     if address is not None:
         try:
             parsed = ipaddress.ip_address(address)
@@ -108,7 +113,7 @@ def read_record(text: str) -> RecordSpec:
         if parsed.version != 4:  # noqa: PLR2004 - the version's number is its name
             terminal.say(f"warning: {address}: IPv6, left out of the record (assumed)")
     certificate = None if file == NO_CERTIFICATE else read_certificate(Path(file))
-    return RecordSpec(role, certificate, found["dns"] or "", address)
+    return RecordSpec(role, certificate, rest.get("dns", ""), address)
 
 
 def _heed(guards: list[Guard], *, force: bool) -> None:

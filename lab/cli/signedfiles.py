@@ -8,7 +8,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cyclopts import Parameter
 
-from conf.files import write_whole
 from conf.identity import read_signer
 from itl import ItlError
 from itl.encryption import ENCRYPTED_SUFFIX, decrypt_file, encrypt_file, pointer_file
@@ -22,6 +21,7 @@ from lab.cli.documents import (
     read_certificate,
     read_document,
     shown_path,
+    write_file,
 )
 
 PRIVATE_FILE = 0o600  # a configuration may hold passwords
@@ -56,7 +56,7 @@ def sign(
     output:
         The file to write, FILE.sgn unless given.
     """
-    target = output or file.with_name(file.name + SIGNED_SUFFIX)
+    target = output or _beside(file, file.name + SIGNED_SUFFIX)
     signed = sign_file(
         read_document(file),
         name=name or file.name + SIGNED_SUFFIX,
@@ -169,9 +169,17 @@ def _phone_key(path: Path) -> RSAPrivateKey:
     return key
 
 
+def _beside(file: Path, name: str) -> Path:
+    """The file of this name in the folder of ``file``."""
+    try:
+        return file.with_name(name)
+    except ValueError:
+        raise UsageError(f"{shown_path(file)}: not the name of a file to begin with") from None
+
+
 def _without(file: Path, suffix: str) -> Path:
     """Where the plain file goes; an existing one is overwritten only by name."""
-    target = file.with_name(file.name.removesuffix(suffix))
+    target = _beside(file, file.name.removesuffix(suffix))
     if target == file:
         raise UsageError(f"{shown_path(file)} does not end in {suffix}: name the file with -o")
     if target.exists():
@@ -180,6 +188,6 @@ def _without(file: Path, suffix: str) -> Path:
 
 
 def _write(path: Path, data: bytes, mode: int) -> int:
-    write_whole(path, data, mode=mode)
+    write_file(path, data, mode)
     terminal.say(f"{shown_path(path)}: {len(data)} bytes")
     return 0

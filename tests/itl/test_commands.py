@@ -339,3 +339,66 @@ def test_encrypt_and_decrypt(forge, folder, signer_files, capsys):
     assert "EC certificates" in capsys.readouterr().err.replace("\n", " ")
     (folder / "ec.der").write_bytes(forge.certificate("CN=SEP", key=forge.ec_key()))
     assert run(["sgn", "encrypt", "SEP0.cnf.xml", "--phone-cert", "ec.der", *files]) == 2
+
+
+@pytest.mark.timeout(10)
+def test_pipes_and_devices_are_not_waited_for(folder, forge, verify):
+    os.mkfifo(folder / "silent")
+    assert verify("itl", "verify", "silent")[1][0]["verdict"] == "malformed"
+    for device in ("/dev/zero", "/dev/null"):
+        code, (value,) = verify("itl", "verify", device)
+        assert (code, value["findings"][0]["text"]) == (3, f"{device}: a device")
+    reading, writing = os.pipe()
+    os.write(writing, forge.list())
+    os.close(writing)
+    assert verify("itl", "verify", f"/dev/fd/{reading}")[0] == 0
+    os.close(reading)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["sgn", "sign", name] for name in (".", "", "/", "..", os.fsdecode(b"\xff.xml"))),
+        *(["sgn", "strip", name] for name in (".", "/", ".sgn")),
+        ["sgn", "decrypt", ".enc.sgn", "--phone-key", "signer.key"],
+        ["sgn", "sign", "a.xml", "--name", os.fsdecode(b"\xff.sgn")],
+        ["itl", "build", "--record", os.fsdecode(b"SAST=signer.pem,dns=\xff"), "-o", "x"],
+        ["itl", "build", "--record", f"{'9' * 5000}=signer.pem", "-o", "x"],
+        ["itl", "build", "--record", "SAST=signer.pem,dns=a,dns=b", "-o", "x"],
+        ["itl", "build", "--record", "SAST=signer.pem,address=::1,address=::1", "-o", "x"],
+    ],
+)
+def test_odd_names_are_errors_of_ours_and_nothing_is_written(
+    folder, forge, signer_files, capsys, command
+):
+    files = signer_files(forge.signer())
+    signed = sign_file(b"x", name="a.sgn", signer=forge.signer(), timestamp=1)
+    names = [".sgn", ".enc.sgn", "a.xml", os.fsdecode(b"\xff.xml")]
+    for name, octets in zip(names, [signed, signed, b"x", b"x"], strict=True):
+        (folder / name).write_bytes(octets)
+    before = sorted(folder.iterdir())
+    assert run([*command, *(files if command[1] in {"sign", "build"} else ())]) in {2, 3}
+    assert capsys.readouterr().err.startswith("trustlab: ")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_only_files_are_written_over(folder, forge, signer_files, capsys):
+    os.mkfifo(folder / "pipe")
+    (folder / "device").symlink_to("/dev/null")
+    (folder / "sub").mkdir()
+    build = ["itl", "build", "--record", "SAST=signer.pem", *signer_files(forge.signer())]
+    for name in ("pipe", "device", "sub", ".", "absent/x.tlv"):
+        assert run([*build, "-o", name]) == 2
+        assert capsys.readouterr().err.startswith(f"trustlab: {name}: ")
+    assert (folder / "pipe").is_fifo()
+    assert (folder / "device").is_symlink()
+
+
+def test_what_a_build_leaves_out_it_says(folder, forge, signer_files, capsys):
+    files = signer_files(forge.signer())
+    (folder / "two.pem").write_bytes((folder / "signer.pem").read_bytes() * 2)
+    build = ["itl", "build", *files, "-o", "x.tlv", "--record"]
+    assert run([*build, "SAST=two.pem,dns=a", "--style", "certutils"]) == 0
+    said = capsys.readouterr().err
+    assert "warning: two.pem: 2 certificates, the first is used" in said
+    assert "warning: style certutils: DNS names and addresses are left out" in said
