@@ -217,7 +217,7 @@ def test_a_jks_file_gets_advice(reader):
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_mutated_files_are_never_an_error_of_ours(data, ders, tmp_path):
@@ -241,7 +241,7 @@ def test_mutated_files_are_never_an_error_of_ours(data, ders, tmp_path):
     assert isinstance(open_material(bytes(octets[:end]), ["secret"]), Material)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(place=st.integers(0, 10**6), octet=st.integers(0, 255), cut=st.integers(0, 10**6))
 def test_mutated_pkcs12_is_never_more_than_a_problem(place, octet, cut, with_key, reader):
     octets = bytearray(with_key)

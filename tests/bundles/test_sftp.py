@@ -141,11 +141,6 @@ def test_the_whole_procedure_over_sftp(server, clusters, trustlab):
     assert not [name for name in names(server) if name.startswith(".")]
     assert len(stored(trustlab, clusters.a)) == 4
     assert len(stored(trustlab, clusters.b)) == 7
-    listed = trustlab(clusters.a, "bundle", "list", *where, "--json")
-    assert len(listed.json) == 16
-    inode = {path.name: path.stat().st_ino for path in server.root.iterdir()}
-    trustlab(clusters.a, "bundle", "export", *where)
-    assert {path.name: path.stat().st_ino for path in server.root.iterdir()} == inode
 
 
 def test_what_is_written_is_read_and_the_progress_told(server):

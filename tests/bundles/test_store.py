@@ -329,10 +329,10 @@ def test_kill_at_many_points_of_an_import(exchanged, trustlab, tmp_path):
     complete = len(stored(trustlab, tmp_path / "whole"))
     assert complete == 7
     outcomes = set()
-    for step in range(1, 13):
+    for step in range(1, 11):
         state = tmp_path / f"state-{step}"
         shutil.copytree(exchanged.b, state)
-        until = whole[0] * step // 13
+        until = whole[0] * step // 11
         ended = in_a_fork(lambda state=state, until=until: calls(state, until, [0]))
         assert ended == signal.SIGKILL
         with closing(TrustStore.open(state / STORE_FILE)) as store:
