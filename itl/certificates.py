@@ -34,7 +34,7 @@ _SHORT_NAMES = {
     NameOID.COUNTRY_NAME: "C",
 }
 _PEM = re.compile(
-    rb"-----BEGIN (X509 |TRUSTED |)CERTIFICATE-----(.+?)-----END \1CERTIFICATE-----", re.DOTALL
+    rb"-----BEGIN (X509 |TRUSTED |)CERTIFICATE-----([^-]+)-----END \1CERTIFICATE-----"
 )
 _CACHED_CERTIFICATES = 2048  # a list has at most some hundred; clusters repeat them in every list
 

@@ -31,6 +31,7 @@ DIGESTS = {1: "sha1", 2: "sha256", 3: "sha512"}
 WRITTEN_DIGESTS = {"sha1": 1, "sha512": 3}
 MODULUS_CODES = {512: 0, 1024: 1, 2048: 2, 4096: 3}
 """Codes by key size in bits: 1 and 2 in real files, 0 and 3 in certutils; none for 3072."""
+LEAST_SIGNER_BITS = 1024
 _ALGORITHMS: dict[str, hashes.HashAlgorithm] = {
     "sha1": hashes.SHA1(),  # noqa: S303 - the digest of every list CUCM writes
     "sha256": hashes.SHA256(),
@@ -127,6 +128,11 @@ def encode_text(value: str, what: str) -> bytes:
     return octets
 
 
+def leads_out(filename: str) -> bool:
+    """Whether a header's file name would lead out of the folder that phones are served from."""
+    return filename.startswith("/") or "\\" in filename or ".." in filename.split("/")
+
+
 def group_errors(header: Header) -> tuple[tuple[int, int, int, int], ...]:
     """Groups whose length is not that of their members: tag, offset, declared, real octets."""
     sizes = [
@@ -215,13 +221,18 @@ def sign_document(
 
 
 def check_signer(signer: Signer) -> None:
-    """Refuse a key that lists have no code for. Raises :class:`~itl.errors.BuildError`."""
+    """Refuse a key without a code, or a useless one. Raises :class:`~itl.errors.BuildError`."""
     size = signer.private_key.key_size
     if size not in MODULUS_CODES:
         known = ", ".join(str(bits) for bits in MODULUS_CODES)
         raise BuildError(
             f"signer with an RSA key of {size} bits: SIGNATUREMODULUS (11) has codes for {known}"
             " only, so no phone could be told how long the signature is"
+        )
+    if size < LEAST_SIGNER_BITS:
+        raise BuildError(
+            f"signer with an RSA key of {size} bits: read and shown, never written; anybody can"
+            " find the private key"
         )
 
 

@@ -29,6 +29,7 @@ ENCRYPTED_SUFFIX = ".enc.sgn"
 ENCRYPTED_VERSION = (2, 0)
 _BLOCK = 16
 _PAD = b"\x0d"
+_MAX_DEPTH = 64  # ElementTree indents and writes by recursion; real files are 5 deep
 _KEPT = ("ipAddressMode", "loadInformation", "capfAuthMode", "capfList")
 
 
@@ -136,10 +137,23 @@ def pointer_file(plain: bytes, phone_certificate: bytes) -> bytes:
 def _device(plain: bytes) -> ET.Element:
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = _refuse_document_type
+    depth = 0
+
+    def enter(*_: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise BuildError(f"the configuration has elements more than {_MAX_DEPTH} deep")
+
+    def leave(_: object) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser.StartElementHandler, parser.EndElementHandler = enter, leave
     try:
         parser.Parse(plain, True)  # noqa: FBT003 - "this is all of it", by position only
         root = ET.fromstring(plain)  # noqa: S314 - without a document type there are no entities
-    except (expat.ExpatError, ET.ParseError, ValueError) as error:
+    except (expat.ExpatError, ET.ParseError, LookupError, ValueError) as error:
         raise BuildError(f"the configuration is not XML: {error}") from None
     if root.tag != "device":
         raise BuildError(f"the configuration's root is <{root.tag}>, not <device>")

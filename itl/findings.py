@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from itl.certificates import Certificate, CertificateError, describe
-from itl.document import Header, group_errors
+from itl.document import Header, group_errors, leads_out
 from itl.elements import header_label, record_label
 from itl.layout import HEADER_NAMES, PAD, RECORD_NAMES, HeaderTag, RecordTag
 from itl.limits import sast_guard, size_guards
@@ -62,9 +62,9 @@ def header_findings(header: Header) -> list[Finding]:
         if declared_bits != bits:
             text = f"SIGNATUREMODULUS (11) says {declared_bits}, the signature has {bits} bits"
             found.append(Finding("modulus", text))
-    name = header.filename
-    if name.startswith("/") or "\\" in name or ".." in name.split("/"):
-        found.append(Finding("file-name", f"FILENAME (14) {name!r} leads out of a TFTP root"))
+    if leads_out(header.filename):
+        text = f"FILENAME (14) {header.filename!r} leads out of a TFTP root"
+        found.append(Finding("file-name", text))
     return found
 
 

@@ -9,13 +9,14 @@ from enum import Enum
 
 from conf.signer import Signer
 from itl.container import CONTAINER_MAGIC
-from itl.document import Header, check_signed, parse_header, sign_document
+from itl.document import Header, check_signed, leads_out, parse_header, sign_document
 from itl.errors import BuildError, FormatError
 from itl.layout import HeaderTag
 from itl.trustlist import parse_trust_list
 
 _OPENING = re.compile(rb"\x01\x00\x02..\x02\x00\x02", re.DOTALL)  # version, header length
 SIGNED_SUFFIX = ".sgn"
+_LIST_SUFFIX = ".tlv"
 FILE_VERSION = (1, 0)  # of a ``.sgn``, as usecallmanagernz/certutils writes it
 
 
@@ -56,7 +57,7 @@ def recognise(data: bytes) -> Kind:
 def _kind_behind(header: Header, data: bytes) -> Kind:
     if header.value(HeaderTag.VERSION) is None:
         return Kind.UNKNOWN
-    if header.filename.lower().endswith(".tlv") or _has_records(data):
+    if header.filename.lower().endswith(_LIST_SUFFIX) or _has_records(data):
         return Kind.TRUST_LIST
     if header.value(HeaderTag.ENCRYPTION_INFO) is not None:
         return Kind.ENCRYPTED_FILE
@@ -118,6 +119,10 @@ def check_unsigned(payload: bytes) -> None:
 
 
 def check_name(name: str) -> None:
-    """Refuse a header file name that leads out of a phone's TFTP root. Raises BuildError."""
-    if not name or name.startswith("/") or "\\" in name or ".." in name.split("/"):
+    """Refuse a header file name that no signed file can have. Raises BuildError."""
+    if not name or leads_out(name):
         raise BuildError(f"file name {name!r}: must be a path below the TFTP root")
+    if name.lower().endswith(_LIST_SUFFIX):
+        raise BuildError(
+            f"file name {name!r}: a header with such a name is a trust list's, and records follow"
+        )

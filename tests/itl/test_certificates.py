@@ -120,3 +120,9 @@ def test_real_ca_certificates_of_cisco_are_read(real_files):
         for path in (real_files / "certs").glob("*.pem")
     }
     assert "CN=Cisco Root CA 2048;O=Cisco Systems" in subjects
+
+
+@pytest.mark.timeout(10)
+def test_pem_text_of_beginnings_alone_is_read_in_one_pass():
+    with pytest.raises(CertificateError):
+        load_certificates(b"-----BEGIN CERTIFICATE-----\n" * 100_000)

@@ -127,6 +127,8 @@ def test_the_pointer_keeps_what_a_phone_needs_to_fetch_the_rest(forge):
         (b'<!DOCTYPE device [<!ENTITY a "b">]><device>&a;</device>', "document type"),
         ("<!DOCTYPE device><device/>".encode("utf-16"), "document type"),
         (b"\xff\xfe\x00", "not XML"),
+        (b'<?xml version="1.0" encoding="nonsense"?><device/>', "not XML"),
+        (b"<device>" + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</device>", "64 deep"),
     ],
 )
 def test_what_is_no_configuration_has_no_pointer(forge, plain, reason):

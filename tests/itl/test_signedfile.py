@@ -72,6 +72,11 @@ def test_names_that_lead_out_of_the_root_are_refused(forge, name):
         sign_file(b"x", name=name, signer=forge.signer(), timestamp=7)
 
 
+def test_a_name_that_would_make_a_list_of_it_is_refused(forge):
+    with pytest.raises(BuildError, match="a trust list's"):
+        sign_file(b"x", name="Folder/ITLFile.TLV", signer=forge.signer(), timestamp=7)
+
+
 def test_every_cut_of_the_header_is_an_error_that_names_a_place(signed):
     length = parse_signed_file(signed).header.header_length
     for cut in range(length):

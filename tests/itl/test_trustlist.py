@@ -2,7 +2,7 @@
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from conf.signer import Signer
 from itl.certificates import describe
@@ -153,6 +153,7 @@ def test_signers_of_every_size_with_a_code(forge, bits, digest):
         (1024, {"records": [RecordSpec(70_000, None)]}, "does not fit"),
         (1024, {"records": [RecordSpec(0, b"\x30\x00")]}, "record 1: not a certificate"),
         (1024, {"records": [RecordSpec(0, None, "a\0b")]}, "NUL"),
+        (1024, {"records": [RecordSpec(0, None, "\udcff")]}, "not text in UTF-8"),
         (1024, {"records": [RecordSpec(0, None, "n" * 65_535)]}, "65534 fit"),
         (1024, {"records": [RecordSpec(0, None, "n" * 65_530)]}, "its length field holds 65535"),
     ],
@@ -160,6 +161,24 @@ def test_signers_of_every_size_with_a_code(forge, bits, digest):
 def test_what_cannot_be_written_is_refused_with_the_reason(forge, bits, keywords, reason):
     with pytest.raises(BuildError, match=reason):
         forge.list(forge.signer(bits), **keywords)
+
+
+def rsa_512():
+    """A key that cryptography loads but no longer makes."""
+    p = 0xFA45ED217C785C62C752DE18C7EF2BFBDCEED9AF73CFC0EB7C9907CB5D6A95E9
+    q = 0xEC6E01A2247D9A62A22D4F35BD09075EC3FED22B58635963C47F20F670318DFD
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    rest = (d % (p - 1), d % (q - 1), pow(q, -1, p))
+    return rsa.RSAPrivateNumbers(p, q, d, *rest, public).private_key()
+
+
+@pytest.mark.parametrize("digest", ["sha1", "sha512"])
+def test_a_signer_of_512_bits_is_refused_although_it_has_a_code(forge, digest):
+    key = rsa_512()
+    signer = Signer(forge.certificate(key=key, issuer_key=forge.key(1024)), key)
+    with pytest.raises(BuildError, match="512 bits: read and shown, never written"):
+        forge.list(signer, digest=digest)
 
 
 def test_a_key_of_another_certificate_is_noticed_before_the_list_is_handed_over(forge):
