@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from lab.conformance import tvs_answers, tvs_connections, tvs_tls
+from lab.conformance import tvs_answers, tvs_connections, tvs_hostile, tvs_tls
 
-CHECKS = (*tvs_tls.CHECKS, *tvs_answers.CHECKS, *tvs_connections.CHECKS)
+CHECKS = (*tvs_tls.CHECKS, *tvs_answers.CHECKS, *tvs_connections.CHECKS, *tvs_hostile.CHECKS)
 
 
 def stranger() -> bytes:
