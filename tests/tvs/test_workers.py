@@ -55,7 +55,7 @@ def test_both_processes_answer_and_one_log_has_all(daemon: Daemon, state: Path) 
     assert all(now > then for now, then in zip(after, before, strict=True))
     begin = time.monotonic()
     while len([e for e in daemon.events() if e["event"] == "tvs.answer"]) < 100:
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 15
     assert all("time" in event for event in daemon.events())
 
 
@@ -68,7 +68,7 @@ def test_both_take_up_a_change_of_the_store(daemon: Daemon, state: Path, tmp_pat
     assert added.returncode == 0, added.stderr
     begin = time.monotonic()
     while {ask(daemon, der) for _ in range(20)} != {0}:
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
 
 
 def test_a_worker_that_dies_is_started_again(daemon: Daemon, state: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_worker_that_dies_is_started_again(daemon: Daemon, state: Path) -> Non
     os.kill(worker, signal.SIGKILL)
     begin = time.monotonic()
     while not [e for e in daemon.events() if e["event"] == "tvs.worker"]:
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 15
     # nobody is turned away meanwhile: what the dead one's socket took waits for the next
     assert {ask(daemon, der) for _ in range(30)} == {0}
     assert len(children(daemon.process.pid)) == 1
@@ -89,7 +89,7 @@ def test_they_end_together(state: Path, tmp_path: Path) -> None:
         (worker,) = children(running.process.pid)
         begin = time.monotonic()
         assert running.stop() == 0
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 6
         assert not Path(f"/proc/{worker}").exists()
 
 
@@ -100,7 +100,7 @@ def test_workers_do_not_outlive_a_killed_daemon(tmp_path: Path) -> None:
         running.process.wait(10)
         begin = time.monotonic()
         while Path(f"/proc/{worker}").exists():
-            assert time.monotonic() - begin < 5
+            assert time.monotonic() - begin < 15
             time.sleep(0.05)
 
 
