@@ -294,3 +294,10 @@ def test_a_file_of_ones_own_is_found(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="no scenario is called mine"):
         find_scenario("mine")
     assert json.dumps(msgspec.to_builtins(find_scenario(str(path))))
+
+
+def test_the_scenario_written_out_in_the_documentation_is_one() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "fault-scenarios.md").read_text()
+    written = text.split("```toml\n")[1].split("```")[0]
+    scenario = parse_scenario(written.encode(), "fault-scenarios.md")
+    assert scenario.fault[0].phones == ("00005E005301", "192.0.2.21")
