@@ -34,7 +34,7 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 	@touch $@
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(VENV)-audit dist build
 
 # The documents: build/html, and the man pages in build/man. Every warning, a dead link too, is an error.
 build/docs/.ready: requirements/docs.txt
