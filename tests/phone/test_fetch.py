@@ -1,12 +1,13 @@
 """HTTP first, TFTP where HTTP gives nothing; a file at a time."""
 
+import struct
 from dataclasses import replace
 
 import pytest
 import trio
 
-from lab.phone.fetch import MAX_FILE_BYTES, Transfer, fetch
-from tests.phone.servers import serve_files
+from lab.phone.fetch import MAX_FILE_BYTES, FileServer, Transfer, fetch
+from tests.phone.servers import serve_files, udp_socket
 
 NAME = "New_Zealand/g3 tones.xml.sgn"
 
@@ -56,15 +57,27 @@ async def test_whatever_is_wrong_with_http_tftp_is_the_fallback(nursery, octets)
 
 
 async def test_http_that_is_refused_or_silent_costs_its_time_only(nursery):
-    server = await serve_files(nursery, {NAME: b"by tftp"}, seconds=0.2)
+    server = await serve_files(nursery, {NAME: b"by tftp"}, seconds=1.0)
     silent = await trio.open_tcp_listeners(0, host="127.0.0.1")
     for port in (1, silent[0].socket.getsockname()[1]):
         assert (await fetch(replace(server, http_port=port), NAME)).transport == "tftp"
     await silent[0].aclose()
 
 
-async def test_a_large_file_may_take_longer_than_the_silence_allowed(nursery):
-    data = bytes(300_000)
-    server = await serve_files(nursery, {"load.sbn": data}, seconds=0.3)
+async def test_a_file_may_take_longer_than_the_silence_allowed(nursery):
+    """Four blocks, half a second apart; nothing for one and a half would be too long."""
+    asked = udp_socket()
+
+    async def send_slowly():
+        with trio.socket.from_stdlib_socket(asked) as own:
+            _, phone = await own.recvfrom(2048)
+            for number in range(1, 5):
+                await trio.sleep(0.5)
+                size = 512 if number < 4 else 0
+                await own.sendto(struct.pack("!HH", 3, number) + bytes(size), phone)
+                await own.recvfrom(2048)
+
+    nursery.start_soon(send_slowly)
+    server = FileServer("127.0.0.1", asked.getsockname()[1], None, 1.5)
     fetched = await fetch(server, "load.sbn")
-    assert (fetched.transfer, len(fetched.data)) == (Transfer.OK, len(data))
+    assert (fetched.transfer, len(fetched.data)) == (Transfer.OK, 3 * 512)
