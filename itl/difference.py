@@ -4,6 +4,7 @@ How a phone decides: Security Guide for Cisco Unified CM, chapter Default Securi
 console log of a migrating 8861 in Cisco document 213407.
 """
 
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -56,26 +57,25 @@ class Comparison:
 
 def compare(held: TrustList, offered: TrustList) -> Comparison:
     """What changes for a phone that holds one list and is offered the other."""
-    before, after = _by_trust(held), _by_trust(offered)
+    before = {record.trust: record for record in held.records}
+    after = {record.trust: record for record in offered.records}
     gone = [record for key, record in before.items() if key not in after]
     come = [record for key, record in after.items() if key not in before]
-    changed = []
-    for old in list(gone):
-        new = next((one for one in come if _replaces(one, old)), None)
-        if new is not None:
-            changed.append(Change(old, new))
-            gone.remove(old)
-            come.remove(new)
+    changed = _changes(gone, come)
+    replaced = {change.before.offset for change in changed}
+    replacing = {change.after.offset for change in changed}
+    gone = [record for record in gone if record.offset not in replaced]
+    come = [record for record in come if record.offset not in replacing]
     reaction, reason = react(held, offered)
     vouched = verify(offered).signer if reaction is Reaction.NEEDS_TVS else None
-    return Comparison(tuple(gone), tuple(come), tuple(changed), reaction, reason, vouched)
+    return Comparison(tuple(gone), tuple(come), changed, reaction, reason, vouched)
 
 
 def react(held: TrustList, offered: TrustList) -> tuple[Reaction, str]:
     """What a phone does with the list offered, and why."""
     if held.raw == offered.raw:
         return Reaction.UNCHANGED, "the same octets"
-    too_much = size_guards(len(offered.raw), _certificates(offered))
+    too_much = size_guards(len(offered.raw), offered.certificate_count)
     if too_much:
         return Reaction.REFUSES, too_much[0].text
     if verify(offered).verdict is Verdict.INVALID:
@@ -129,16 +129,14 @@ def _verifies(record: Record, offered: TrustList) -> bool:
     return isinstance(key, RSAPublicKey) and signature_holds(offered.raw, offered.header, key)
 
 
-def _by_trust(document: TrustList) -> dict[tuple[int, bytes], Record]:
-    """Records by role and certificate; those without certificate by all they say."""
-    return {
-        (record.role, record.certificate or record.encode()): record for record in document.records
-    }
-
-
-def _replaces(new: Record, old: Record) -> bool:
-    return new.role == old.role and new.subject == old.subject and new.dns_name == old.dns_name
-
-
-def _certificates(document: TrustList) -> int:
-    return sum(record.certificate is not None for record in document.records)
+def _changes(gone: list[Record], come: list[Record]) -> tuple[Change, ...]:
+    """Each record that goes with the first one left that comes in its role, name and host."""
+    successors = defaultdict[tuple[int, str, str], deque[Record]](deque)
+    for record in come:
+        successors[record.role, record.subject, record.dns_name].append(record)
+    changes = []
+    for record in gone:
+        left = successors[record.role, record.subject, record.dns_name]
+        if left:
+            changes.append(Change(record, left.popleft()))
+    return tuple(changes)

@@ -71,14 +71,13 @@ def header_findings(header: Header) -> list[Finding]:
 def list_findings(document: TrustList, now: datetime | None) -> list[Finding]:
     """Everything odd about a list's records; dates are judged only against a ``now`` (aware)."""
     records = document.records
-    certificates = sum(record.certificate is not None for record in records)
     sasts = sum(record.role == Role.SAST for record in records)
-    guards = [*size_guards(len(document.raw), certificates), *sast_guard(sasts)]
+    guards = [*size_guards(len(document.raw), document.certificate_count), *sast_guard(sasts)]
     found = [Finding(guard.code, guard.text) for guard in guards]
     seen: dict[tuple[int, bytes], int] = {}
     judged: set[bytes] = set()
     for number, record in enumerate(records, start=1):
-        first = seen.setdefault((record.role, record.certificate or record.encode()), number)
+        first = seen.setdefault(record.trust, number)
         if first != number:
             text = f"record {number}: the same certificate and role as record {first}"
             found.append(Finding("duplicate-record", text))
@@ -100,10 +99,11 @@ def date_findings(what: str, certificate: Certificate, now: datetime) -> Iterato
 
 
 def _record_findings(record: Record, number: int) -> Iterator[Finding]:
+    tags = {element.tag for element in record.elements}
+    for tag in sorted(tags - RECORD_NAMES.keys()):
+        text = f"{record_label(number, tag)}: kept, meaning unknown"
+        yield Finding("unknown-element", text)
     for tag, value, _ in record.elements:
-        if tag not in RECORD_NAMES:
-            text = f"{record_label(number, tag)}: kept, meaning unknown"
-            yield Finding("unknown-element", text)
         if tag == RecordTag.IP_ADDRESS and len(value) != _ADDRESS_OCTETS:
             text = f"{record_label(number, tag)}: {len(value)} octets; only IPv4 was ever seen"
             yield Finding("address", text)

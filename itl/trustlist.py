@@ -28,7 +28,7 @@ ITL_FILENAME = "ITLFile.tlv"
 CTL_FILENAME = "CTLFile.tlv"
 _MAX_LENGTH = 0xFFFF
 _IPV4_OCTETS = 4
-_MAX_RECORDS = 10_000  # the least record, 10 octets, takes a hundred times that in memory
+_MAX_ELEMENTS = 200_000  # each takes three octets at least, and forty times that in memory
 _RECORD_HEAD = 5  # element RECORDLENGTH
 
 
@@ -68,6 +68,11 @@ class Record:
     offset: int
     length: int
 
+    @property
+    def trust(self) -> tuple[int, bytes]:
+        """Role and certificate, which make a record the same; without one, all that it says."""
+        return self.role, self.certificate or self.encode()
+
     def is_named_by(self, header: Header) -> bool:
         """Whether a header names this record's certificate as its signer."""
         return self.issuer == header.signer_issuer and same_serial(
@@ -92,6 +97,11 @@ class TrustList:
         """By the header's file name: "CTL" or else "ITL"."""
         return "CTL" if self.header.filename.upper().startswith("CTL") else "ITL"
 
+    @property
+    def certificate_count(self) -> int:
+        """Records with a certificate, which phones can load a limited number of."""
+        return sum(record.certificate is not None for record in self.records)
+
     def encode(self) -> bytes:
         """The file's octets, written back from its elements."""
         return self.header.encode() + b"".join(record.encode() for record in self.records)
@@ -105,17 +115,18 @@ def parse_trust_list(data: bytes) -> TrustList:
     """
     header = parse_header(data)
     records: list[Record] = []
-    position, end = header.header_length, len(data)
+    position, end, elements_read = header.header_length, len(data), len(header.elements)
     if position == end:
         raise FormatError(
             "record 1", position, "the file ends after the header: a list without records"
         )
     while position < end:
         number = len(records) + 1
-        if number > _MAX_RECORDS:
-            reason = f"more than {_MAX_RECORDS} records; phones load 39 certificates"
-            raise FormatError(f"record {number}", position, reason)
         elements, following = record_elements(data, position, number)
+        elements_read += len(elements)
+        if elements_read > _MAX_ELEMENTS:
+            reason = f"more than {_MAX_ELEMENTS} elements; phones load 39 certificates"
+            raise FormatError(f"record {number}", position, reason)
         records.append(_record(elements, position, following - position, number))
         position = following
     return TrustList(header=header, records=tuple(records), raw=data)

@@ -59,6 +59,23 @@ def test_what_comes_goes_and_changes_is_told_apart(forge, old, tvs):
     assert (change.before.serial, change.after.serial) == (b"\x21", b"\x22")
 
 
+@pytest.mark.timeout(10)
+def test_comparing_takes_time_in_proportion_to_the_lists(forge, old):
+    """18000 records without certificate, each with another address in the other list."""
+    lists = [
+        of(
+            forge,
+            old,
+            *(RecordSpec(Role.TFTP, None, f"n{number}", address) for number in range(18_000)),
+        )
+        for address in ("10.0.0.1", "10.0.0.2")
+    ]
+    comparison = compare(*lists)
+    assert not comparison.gone
+    assert not comparison.come
+    assert len(comparison.changed) == 18_000
+
+
 def test_a_foreign_signer_needs_tvs_and_is_named(forge, old, new, tvs):
     comparison = compare(of(forge, old, tvs), of(forge, new))
     assert comparison.reaction is Reaction.NEEDS_TVS

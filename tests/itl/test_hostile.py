@@ -157,6 +157,17 @@ def test_work_does_not_outgrow_the_file(forge, tail):
     assert verify_data(b"\x01\x00\x02" + tail).verdict is Verdict.MALFORMED
 
 
+def test_a_file_of_nothing_but_elements_does_not_fill_the_memory(forge):
+    """Each takes three octets in the file and a hundred in memory: reading stops in time."""
+    role = b"\x04\x00\x02\x00\x02"
+    elements = b"\x63\x00\x00" * 21_000
+    record = b"\x01\x00\x02" + (10 + len(elements)).to_bytes(2) + role + elements
+    data = parse_trust_list(forge.list()).header.encode() + record * 128
+    verification = verify_data(data)
+    assert verification.verdict is Verdict.MALFORMED
+    assert "more than 200000 elements" in verification.findings[0].text
+
+
 @pytest.mark.timeout(20)
 def test_a_list_of_look_alikes_of_its_signer_is_judged_quickly(forge):
     """Each of 2000 records names the signer with a key of its own."""

@@ -373,3 +373,13 @@ def test_a_record_with_neither_readable_certificate_nor_key_leaves_it_open(forge
     verification = verify_data(document.header.encode() + record)
     assert verification.verdict is Verdict.INVALID
     assert {"signer-key", "bad-signature"} <= codes(verification)
+
+
+def test_an_unknown_element_is_named_once_a_record_however_often_it_stands_there(forge):
+    document = parse_trust_list(forge.list())
+    records = [record.encode() for record in document.records]
+    length = int.from_bytes(records[0][3:5]) + 300
+    records[0] = records[0][:3] + length.to_bytes(2) + records[0][5:] + b"\x63\x00\x00" * 100
+    verification = verify_data(document.header.encode() + b"".join(records))
+    named = [one for one in verification.findings if one.code == "unknown-element"]
+    assert len(named) == 1
