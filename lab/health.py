@@ -27,7 +27,7 @@ from tvs.client import connect
 Ask: TypeAlias = Callable[[tuple[str, int]], Awaitable[str]]
 
 DEVICE = "trustlab-health"  # the name the question to TVS carries
-TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS = 5.0
 MAX_LIST_BYTES = 1 << 20
 STATUS_SECONDS = 10.0
 

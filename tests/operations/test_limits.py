@@ -186,11 +186,13 @@ def test_unfinished_handshakes(tight: Daemon, public: Node) -> None:
 
 
 @contextmanager
-def begun(daemon: Daemon, source: str, name: str = "ITLFile.tlv") -> Iterator[bytes]:
+def begun(
+    daemon: Daemon, source: str, name: str = "ITLFile.tlv", patience: float = PATIENCE
+) -> Iterator[bytes]:
     """A transfer that is begun, not acknowledged, and given up at the end; its first packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.bind((source, 0))
-        asking.settimeout(0.5)
+        asking.settimeout(patience)
         asking.sendto(b"\0\1" + name.encode() + b"\0octet\0", daemon.tftp)
         packet, peer = asking.recvfrom(1024)
         try:
@@ -201,7 +203,7 @@ def begun(daemon: Daemon, source: str, name: str = "ITLFile.tlv") -> Iterator[by
 
 def is_answered(daemon: Daemon, source: str) -> bool:
     try:
-        with begun(daemon, source):
+        with begun(daemon, source, patience=0.5):
             return True
     except TimeoutError:
         return False

@@ -52,7 +52,7 @@ def test_a_daemon_that_hangs_is_unwell(node: Path, capsys: pytest.CaptureFixture
         finally:
             daemon.process.send_signal(signal.SIGCONT)
         assert (code, found["well"]) == (1, False)
-        assert "did not answer within 3 s" in found["findings"][0]["found"]
+        assert "did not answer within 5 s" in found["findings"][0]["found"]
 
 
 def test_a_daemon_with_another_certificate_than_the_node_is_unwell(
