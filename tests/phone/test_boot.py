@@ -1,6 +1,7 @@
 """The phone boots: real TFTP, real TLS, servers that behave and servers that do not."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -16,10 +17,14 @@ from tests.phone.servers import (
     configuration,
     files_of,
     known,
+    nothing,
     serve_files,
     serve_trust,
     udp_socket,
 )
+from tftp.content import NOT_FOUND, ErrorReply, Octets
+from tftp.packets import ErrorCode
+from tftp.server import serve_tftp
 from tvs.answers import AnswerPolicy
 from tvs.client import query
 from tvs.messages import Command, Response, encode_response
@@ -265,6 +270,23 @@ async def test_a_truncated_list_is_refused(nursery, source, cut):
     run = await boot_at(nursery, phone, files)
     assert run.verdict is BootVerdict.REFUSED
     assert phone.itl == source.itl()
+
+
+async def test_another_error_than_not_found_is_shown_and_passed_over(nursery, source):
+    """Some servers say "access violation" for a file they do not have."""
+    files = files_of(source, MAC)
+
+    def find(name: str, _: str):
+        if name.startswith("CTL"):
+            return ErrorReply(ErrorCode.ACCESS_VIOLATION, "no")
+        return Octets(files[name], key=name) if name in files else NOT_FOUND
+
+    bound = udp_socket()
+    server = FileServer("127.0.0.1", bound.getsockname()[1], None, SECONDS)
+    await nursery.start(partial(serve_tftp, [bound], find=find, report=nothing))
+    run = await boot(new_phone(), server)
+    assert run.verdict is BootVerdict.UPDATED
+    assert texts(run) == [f"TFTP error <CTLSEP{MAC}.tlv>", "Trust List updated"]
 
 
 async def test_a_blank_ctl_silences_nothing_but_itself(nursery, source):

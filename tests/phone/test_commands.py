@@ -68,6 +68,9 @@ def test_a_migration_by_commands(tmp_path):
         assert told(after)["simulation"]["followed"] == 5
         assert "5 of 5 emulated phones followed" in " ".join(page.read_text().split())
 
+        sides = ("--source", live[0], "--destination", live[1])
+        assert "They will follow." in trustlab("preflight", *sides, "--simulate", "2").stdout
+
         moved = boot(away, "--json")
         assert (moved.returncode, told(moved)["verdict"]) == (0, "updated")
         running = json.loads((destination / "run.json").read_text())
