@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from conf.files import write_whole
+from itl import ItlError
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
 from lab import LabError
 from lab.endpoint import UsageError
@@ -97,15 +98,18 @@ def following_mac(mac: str, number: int) -> str:
 
 
 def load_phone(folder: Path, *, mac: str | None = None, model_name: str | None = None) -> Phone:
-    """The phone kept in ``folder``, or a new one; the other arguments overrule what is kept."""
+    """The phone kept in ``folder``, or a new one; the other arguments overrule what is kept.
+
+    Raises LabError for a folder whose files no phone could have written.
+    """
     record = _read_record(folder / STATE_FILE)
     mac = parse_mac(mac or record.mac)
     return Phone(
         mac=mac,
         model=model(model_name or record.model),
         protocol=record.protocol,
-        ctl=_read(folder / CTL_FILENAME),
-        itl=_read(folder / ITL_FILENAME),
+        ctl=_read_list(folder / CTL_FILENAME),
+        itl=_read_list(folder / ITL_FILENAME),
         configuration=_read(folder / f"SEP{mac}.cnf.xml"),
         tvs=tuple(TvsServer(server.address, server.port) for server in record.tvs),
         cache=tuple(_cached(entry) for entry in record.tvs_cache),
@@ -174,6 +178,16 @@ def _read_record(path: Path) -> _Record:
         return msgspec.json.decode(data, type=_Record)
     except msgspec.DecodeError as error:
         raise LabError(f"{path}: {error}") from None
+
+
+def _read_list(path: Path) -> bytes | None:
+    data = _read(path)
+    try:
+        if data is not None:
+            parse_trust_list(data)
+    except ItlError as error:
+        raise LabError(f"{path}: {error}; delete the file to delete the list") from None
+    return data
 
 
 def _read(path: Path) -> bytes | None:

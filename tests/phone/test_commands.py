@@ -108,11 +108,12 @@ def test_what_cannot_be_meant_is_a_usage_error(arguments, tmp_path):
     assert done.stderr.startswith("trustlab: ")
 
 
-def test_a_damaged_phone_folder_is_an_error_with_its_place(tmp_path):
-    (tmp_path / "phone.json").write_text("{")
+@pytest.mark.parametrize("name", ["phone.json", "ITLFile.tlv"])
+def test_a_damaged_phone_folder_is_an_error_with_its_place(tmp_path, name):
+    (tmp_path / name).write_text("{")
     done = trustlab("phone", "boot", "--tftp", "127.0.0.1:1", "--phone-dir", tmp_path)
     assert done.returncode == 3
-    assert "phone.json" in done.stderr
+    assert str(tmp_path / name) in done.stderr
 
 
 def test_a_load_that_cannot_be_kept_is_told_in_one_line(tmp_path):
