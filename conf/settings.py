@@ -153,6 +153,7 @@ class TftpSettings(Section, frozen=True):
     cache_bytes: Count
     max_transfers: Count
     max_transfers_per_address: Count
+    max_requests_per_second: Count
     max_blksize: Annotated[int, msgspec.Meta(ge=8, le=65_464)]
     max_windowsize: Annotated[int, msgspec.Meta(ge=1, le=65_535)]
     rollover: Literal[0, 1]

@@ -60,6 +60,7 @@ def tftp_keywords(state: Path, chosen: TftpSettings) -> TftpKeywords:
         "limits": Limits(
             max_transfers=chosen.max_transfers,
             max_transfers_per_address=chosen.max_transfers_per_address,
+            max_requests_per_second=chosen.max_requests_per_second,
             max_blksize=chosen.max_blksize,
             max_windowsize=chosen.max_windowsize,
         ),

@@ -42,15 +42,35 @@ class Limits:
     """What a service allows.
 
     Transfers at once, in all and for each address (a thousand phones behind one address must fit);
-    ``max_making`` requests at once whose content is being made; largest blksize in octets and
-    windowsize in blocks.
+    requests a second for each address, beyond which there is silence, since the address may be one
+    that somebody wants flooded; ``max_making`` requests at once whose content is being made;
+    largest blksize in octets and windowsize in blocks.
     """
 
     max_transfers: int = 8192
     max_transfers_per_address: int = 2048
+    max_requests_per_second: int = 10_000
     max_making: int = 2048
     max_blksize: int = MAX_BLKSIZE
     max_windowsize: int = 64
+
+
+class RequestRate:
+    """Counts the requests of each address within a second."""
+
+    def __init__(self, per_second: int) -> None:
+        self._per_second = per_second
+        self._second = 0
+        self._counts: dict[str, int] = {}
+
+    def exceeded_by(self, host: str, now: float) -> int:
+        """Count a request of ``host``; answers by how many it is over its share in this second."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._counts.clear()
+        count = self._counts.get(host, 0) + 1
+        self._counts[host] = count
+        return count - self._per_second
 
 
 class Admission:
@@ -85,6 +105,7 @@ class Admission:
         self._reply_policy = reply_policy
         self._link = link
         self._making: set[tuple[Address, bytes]] = set()
+        self._rate = RequestRate(limits.max_requests_per_second)
 
     def admit(
         self, listener: Listener, datagram: bytes, peer: Address, asked: Address, now: float
@@ -95,6 +116,12 @@ class Admission:
             return
         if peer[1] < _PRIVILEGED and peer[1] != _TFTP_PORT:
             self.dropped += 1  # a reflection towards a service of the victim's
+            return
+        over = self._rate.exceeded_by(peer[0], now)
+        if over > 0:
+            self.dropped += 1
+            if over == 1:
+                self._tell_flood(peer)
             return
         if self._known(datagram, peer, now):
             return
@@ -119,6 +146,20 @@ class Admission:
             self._write(arrival, request)
         else:
             self._answer(arrival, request, self._find(request.name, peer[0]))
+
+    def _tell_flood(self, peer: Address) -> None:
+        """Once a second for each address; what is dropped is not told one by one."""
+        self._report(
+            {
+                "event": "tftp.flood",
+                "device": None,
+                "peer": peer_text(peer),
+                "outcome": "refused",
+                "reason": f"more than {self._limits.max_requests_per_second} requests in a second: "
+                "no answer to any more of them",
+                "milliseconds": 0,
+            }
+        )
 
     def _known(self, datagram: bytes, peer: Address, now: float) -> bool:
         """Whether this is a repetition of a request that is being served."""

@@ -73,6 +73,7 @@ TIGHT = {
     "tftp.signatures_per_address": 2,
 }
 FULL = {"tvs.max_connections": 3, "tftp.max_transfers": 2}
+FLOODED = {"tftp.max_requests_per_second": 20}
 
 
 @contextmanager
@@ -236,3 +237,17 @@ def test_signatures_of_one_address(tight: Daemon, public: Node) -> None:
 def opcode(daemon: Daemon, name: str, source: str) -> int:
     with begun(daemon, source, name) as packet:
         return packet[1]
+
+
+def test_requests_of_one_address_in_a_second(founded: Path, tmp_path: Path, public: Node) -> None:
+    with limited(tmp_path, founded, FLOODED) as daemon, ExitStack() as held:
+        flood = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        flood.bind((ELSEWHERE, 0))
+        for number in range(500):
+            flood.sendto(b"\0\1none%d\0octet\0" % number, daemon.tftp)
+        eventually(lambda: "more than 20 requests in a second" in reasons(daemon, "tftp.flood"))
+        assert served(daemon, public)
+        answered = sum(event["event"] == "tftp.error" for event in daemon.events())
+        seconds = len([event for event in daemon.events() if event["event"] == "tftp.flood"])
+        assert answered <= 20 * (seconds + 2)
+        eventually(lambda: is_answered(daemon, ELSEWHERE))  # a second later it has its share again
