@@ -79,7 +79,7 @@ def react(held: TrustList, offered: TrustList) -> tuple[Reaction, str]:
     if too_much:
         return Reaction.REFUSES, too_much[0].text
     if verify(offered).verdict is Verdict.INVALID:
-        return Reaction.REFUSES, "its signature does not verify with the signer's own record"
+        return Reaction.REFUSES, "it has no signature that verifies with the signer's own record"
     if held.kind == "ITL" and not any(
         record.certificate and record.role in _ROLLBACK_ROLES for record in held.records
     ):

@@ -21,7 +21,7 @@ from itl import layout
 from itl.certificates import CertificateError, describe, verification_key
 from itl.elements import Element, encode_header, header_elements
 from itl.errors import BuildError
-from itl.layout import HEADER_ALIGNMENT, HEADER_GROUPS, HeaderTag
+from itl.layout import ELEMENT_HEAD, HEADER_ALIGNMENT, HEADER_GROUPS, MAX_LENGTH, HeaderTag
 
 Style: TypeAlias = Literal["cucm", "certutils"]
 Digest: TypeAlias = Literal["sha1", "sha512"]
@@ -37,8 +37,6 @@ _ALGORITHMS: dict[str, hashes.HashAlgorithm] = {
     "sha256": hashes.SHA256(),
     "sha512": hashes.SHA512(),
 }
-_MAX_LENGTH = 0xFFFF
-_ELEMENT_HEAD = 3
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,8 @@ def encode_text(value: str, what: str) -> bytes:
         octets = value.encode()
     except UnicodeEncodeError:
         raise BuildError(f"{what} {value!r}: not text in UTF-8") from None
-    if len(octets) >= _MAX_LENGTH:
-        raise BuildError(f"{what}: {len(octets)} octets; {_MAX_LENGTH - 1} fit")
+    if len(octets) >= MAX_LENGTH:
+        raise BuildError(f"{what}: {len(octets)} octets; {MAX_LENGTH - 1} fit")
     return octets
 
 
@@ -136,7 +134,7 @@ def leads_out(filename: str) -> bool:
 def group_errors(header: Header) -> tuple[tuple[int, int, int, int], ...]:
     """Groups whose length is not that of their members: tag, offset, declared, real octets."""
     sizes = [
-        (element.tag, _ELEMENT_HEAD + (0 if element.tag in HEADER_GROUPS else len(element.value)))
+        (element.tag, ELEMENT_HEAD + (0 if element.tag in HEADER_GROUPS else len(element.value)))
         for element in header.elements
     ]
     wrong = []
@@ -166,7 +164,7 @@ def signed_digest(data: bytes, header: Header) -> bytes | None:
     digest = hashlib.new(header.digest, usedforsecurity=False)
     view = memoryview(data)
     digest.update(view[: header.signature_at])
-    digest.update(view[header.signature_at + _ELEMENT_HEAD + len(header.signature) :])
+    digest.update(view[header.signature_at + ELEMENT_HEAD + len(header.signature) :])
     return digest.digest()
 
 
@@ -207,12 +205,12 @@ def sign_document(
         raise BuildError(f"time stamp {timestamp}: four octets of Unix seconds hold no such time")
     end = layout.filename_element(encode_text(filename, "file name"))
     end += layout.timestamp_element(timestamp) + encryption
-    opening_length, signature_length = 10, _ELEMENT_HEAD + size // 8
+    opening_length, signature_length = 10, ELEMENT_HEAD + size // 8
     length = opening_length + len(start) + signature_length + len(end)
     end += bytes((layout.PAD,)) * (-length % HEADER_ALIGNMENT)
     length += -length % HEADER_ALIGNMENT
-    if length > _MAX_LENGTH:
-        raise BuildError(f"a header of {length} octets; its length field holds {_MAX_LENGTH}")
+    if length > MAX_LENGTH:
+        raise BuildError(f"a header of {length} octets; its length field holds {MAX_LENGTH}")
     start = layout.opening(version, length) + start
     end += payload
     signature = signer.private_key.sign(start + end, PKCS1v15(), _ALGORITHMS[digest])
@@ -255,7 +253,7 @@ def _signer_part(certificate: bytes, style: str, digest: int, modulus: int) -> b
     issuers = names_of(style, described.issuer, described.issuer_in_order)
     name = encode_text(names, "signer's subject")
     issuer = encode_text(issuers, "signer's issuer")
-    if len(name) + len(issuer) + len(described.serial) > _MAX_LENGTH // 2:
+    if len(name) + len(issuer) + len(described.serial) > MAX_LENGTH // 2:
         raise BuildError("the signer's names are too long for a header")
     return layout.signer_part(
         style,

@@ -5,10 +5,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from itl.errors import FormatError
-from itl.layout import HEADER_GROUPS, HEADER_NAMES, HEADER_WIDTHS, PAD, RECORD_NAMES, RECORD_WIDTHS
+from itl.layout import (
+    ELEMENT_HEAD,
+    HEADER_GROUPS,
+    HEADER_NAMES,
+    HEADER_WIDTHS,
+    MAX_LENGTH,
+    PAD,
+    RECORD_NAMES,
+    RECORD_WIDTHS,
+)
 
-_HEAD = 3  # tag and length
-_MAX_LENGTH = 0xFFFF  # of a header or record: its length has two octets
 _HEADER_PLACE = "header"
 
 
@@ -90,14 +97,14 @@ def _walk(
     names, widths, groups, pads = grammar.names, grammar.widths, grammar.groups, grammar.pads
     elements: list[Element] = []
     seen: dict[int, int] = {}
-    position, bound, declared = start, min(len(data), start + _MAX_LENGTH), False
+    position, bound, declared = start, min(len(data), start + MAX_LENGTH), False
     while position < bound:
         tag = data[position]
         if tag in pads:
             elements.append(Element(tag, b"", position))
             position += 1
             continue
-        value_at = position + _HEAD
+        value_at = position + ELEMENT_HEAD
         if tag in groups:
             following, value = value_at, data[position + 1 : value_at]
         else:
@@ -126,8 +133,8 @@ def _walk(
 def _overrun(data: bytes, position: int, bound: int, label: str) -> FormatError:
     """An element that does not end before byte ``bound``: of its header or record, or the file."""
     end = "the file's end" if bound == len(data) else f"the end of its place, byte {bound}"
-    head = data[position + 1 : min(position + _HEAD, bound)]
-    if len(head) < _HEAD - 1:
+    head = data[position + 1 : min(position + ELEMENT_HEAD, bound)]
+    if len(head) < ELEMENT_HEAD - 1:
         return FormatError(label, position, f"cut off in its length by {end}")
     return FormatError(label, position, f"length {int.from_bytes(head)} runs past {end}")
 
@@ -138,7 +145,7 @@ def _declared_end(data: bytes, start: int, element: Element, label: str) -> int:
     if start + length > len(data):
         reason = f"{length} octets from byte {start} run past the file's end"
         raise FormatError(label, element.offset, reason)
-    if start + length < element.offset + _HEAD + len(element.value):
+    if start + length < element.offset + ELEMENT_HEAD + len(element.value):
         reason = f"{length} octets do not even hold the elements before it"
         raise FormatError(label, element.offset, reason)
     return start + length

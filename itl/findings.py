@@ -7,7 +7,7 @@ from datetime import datetime
 from itl.certificates import Certificate, CertificateError, describe
 from itl.document import Header, group_errors, leads_out
 from itl.elements import header_label, record_label
-from itl.layout import HEADER_NAMES, PAD, RECORD_NAMES, HeaderTag, RecordTag
+from itl.layout import HEADER_NAMES, IPV4_OCTETS, PAD, RECORD_NAMES, HeaderTag, RecordTag
 from itl.limits import sast_guard, size_guards
 from itl.roles import Role
 from itl.trustlist import Record, TrustList
@@ -20,7 +20,6 @@ _EXPECTED = (
     HeaderTag.FILENAME,
 )
 _KNOWN_ROLES = frozenset(Role)
-_ADDRESS_OCTETS = 4
 _FIRMWARE_SIGNER = ("CN=someSigner;OU=someOrgUnit;O=someOrg", "1234567890abcdef")
 
 
@@ -104,7 +103,7 @@ def _record_findings(record: Record, number: int) -> Iterator[Finding]:
         text = f"{record_label(number, tag)}: kept, meaning unknown"
         yield Finding("unknown-element", text)
     for tag, value, _ in record.elements:
-        if tag == RecordTag.IP_ADDRESS and len(value) != _ADDRESS_OCTETS:
+        if tag == RecordTag.IP_ADDRESS and len(value) != IPV4_OCTETS:
             text = f"{record_label(number, tag)}: {len(value)} octets; only IPv4 was ever seen"
             yield Finding("address", text)
     if record.role not in _KNOWN_ROLES:

@@ -36,6 +36,9 @@ from construct import (
 
 PAD = 13
 HEADER_ALIGNMENT = 4
+ELEMENT_HEAD = 3  # octets of tag and length
+MAX_LENGTH = 0xFFFF  # what the two octets of a length hold
+IPV4_OCTETS = 4
 
 
 class HeaderTag(IntEnum):

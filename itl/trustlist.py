@@ -22,14 +22,12 @@ from itl.document import (
 )
 from itl.elements import Element, encode_record, record_elements, record_label
 from itl.errors import BuildError, FormatError
-from itl.layout import RecordTag
+from itl.layout import ELEMENT_HEAD, IPV4_OCTETS, MAX_LENGTH, RECORD_WIDTHS, RecordTag
 
 ITL_FILENAME = "ITLFile.tlv"
 CTL_FILENAME = "CTLFile.tlv"
-_MAX_LENGTH = 0xFFFF
-_IPV4_OCTETS = 4
 _MAX_ELEMENTS = 200_000  # each takes three octets at least, and forty times that in memory
-_RECORD_HEAD = 5  # element RECORDLENGTH
+_RECORD_HEAD = ELEMENT_HEAD + RECORD_WIDTHS[RecordTag.RECORD_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ def _record(elements: tuple[Element, ...], offset: int, length: int, number: int
 
 def _address_text(octets: bytes) -> str:
     """Four octets as IPv4 text; another number of them, never seen in a real list, as hex."""
-    if len(octets) == _IPV4_OCTETS:
+    if len(octets) == IPV4_OCTETS:
         return "{}.{}.{}.{}".format(*octets)
     return octets.hex()
 
@@ -210,7 +208,7 @@ def _signer_version(version: str | None, filename: str) -> tuple[int, int] | Non
 
 def _encode_spec(spec: RecordSpec, number: int, style: str) -> bytes:
     """One record: its length, then the elements in the order of ``style``."""
-    if not 0 <= spec.role <= _MAX_LENGTH:
+    if not 0 <= spec.role <= MAX_LENGTH:
         raise BuildError(f"record {number}: role {spec.role} does not fit two octets")
     role = _element(RecordTag.FUNCTION, spec.role.to_bytes(2))
     try:
@@ -224,8 +222,8 @@ def _encode_spec(spec: RecordSpec, number: int, style: str) -> bytes:
     else:
         body = b"".join((subject, issuer, serial, role, rest))
     length = _RECORD_HEAD + len(body)
-    if length > _MAX_LENGTH:
-        raise BuildError(f"record {number}: {length} octets; its length field holds {_MAX_LENGTH}")
+    if length > MAX_LENGTH:
+        raise BuildError(f"record {number}: {length} octets; its length field holds {MAX_LENGTH}")
     return _element(RecordTag.RECORD_LENGTH, length.to_bytes(2)) + body
 
 
@@ -262,8 +260,6 @@ def _address(address: str | None) -> bytes:
 
 
 def _element(tag: int, value: bytes) -> bytes:
-    if len(value) > _MAX_LENGTH:
-        raise BuildError(
-            f"element {tag}: {len(value)} octets; its length field holds {_MAX_LENGTH}"
-        )
+    if len(value) > MAX_LENGTH:
+        raise BuildError(f"element {tag}: {len(value)} octets; its length field holds {MAX_LENGTH}")
     return bytes((tag,)) + len(value).to_bytes(2) + value

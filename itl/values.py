@@ -17,7 +17,9 @@ FILE_SCHEMA = "trustlab.signed-file/1"
 
 
 def document_value(document: TrustList | SignedFile) -> dict[str, object]:
-    """A list or signed file: header fields, and ``records`` or the payload's length and digest.
+    """A list or signed file: header fields and ``records``; a payload by length and digest.
+
+    A signed file has no records.
 
     Lengths are octets, serial numbers lower-case hex, ``timestamp`` RFC 3339 in UTC.
     """
@@ -35,6 +37,7 @@ def document_value(document: TrustList | SignedFile) -> dict[str, object]:
     if isinstance(document, TrustList):
         value["records"] = [_record_value(record) for record in document.records]
     else:
+        value["records"] = []
         value["payload_length"] = len(document.payload)
         value["payload_sha256"] = hashlib.sha256(document.payload).hexdigest()
     return value

@@ -71,8 +71,8 @@ def _size(descriptor: int) -> int:
     return status.st_size
 
 
-def write_file(path: Path, data: bytes, mode: int) -> None:
-    """Write a file whole. Raises :class:`UsageError` for what only looks like a place for one.
+def check_place(path: Path) -> None:
+    """Refuse a path where no file can be written. Raises :class:`UsageError`.
 
     Renaming over a device or pipe would replace it, for root even ``/dev/null``.
     """
@@ -80,6 +80,11 @@ def write_file(path: Path, data: bytes, mode: int) -> None:
         raise UsageError(f"{shown_path(path)}: there, and not a file")
     if not path.parent.is_dir():
         raise UsageError(f"{shown_path(path)}: no such folder")
+
+
+def write_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a file whole. Raises :class:`UsageError` as :func:`check_place` does."""
+    check_place(path)
     write_whole(path, data, mode=mode)
 
 

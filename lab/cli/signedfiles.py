@@ -17,6 +17,7 @@ from lab.cli import terminal
 from lab.cli.documents import (
     UnreadableError,
     UsageError,
+    check_place,
     load_document,
     read_certificate,
     read_document,
@@ -124,6 +125,7 @@ def encrypt(
         timestamp=timestamp,
         digest=digest,
     )
+    check_place(pointing_file)  # neither is written without the other
     _write(encrypted_file, encrypted, PUBLIC_FILE)
     return _write(pointing_file, pointer, PUBLIC_FILE)
 

@@ -402,3 +402,12 @@ def test_what_a_build_leaves_out_it_says(folder, forge, signer_files, capsys):
     said = capsys.readouterr().err
     assert "warning: two.pem: 2 certificates, the first is used" in said
     assert "warning: style certutils: DNS names and addresses are left out" in said
+
+
+def test_neither_encrypted_file_is_written_without_the_other(folder, forge, signer_files):
+    files = signer_files(forge.signer())
+    signer_files(forge.signer(2048), "phone")
+    (folder / "a.xml").write_bytes(b"<device/>")
+    (folder / "a.xml.sgn").mkdir()
+    assert run(["sgn", "encrypt", "a.xml", "--phone-cert", "phone.pem", *files]) == 2
+    assert not (folder / "a.xml.enc.sgn").exists()

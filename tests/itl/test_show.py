@@ -149,3 +149,4 @@ def test_a_signed_file_is_shown_without_records(forge):
     value = document_value(document)
     assert (value["schema"], value["kind"]) == ("trustlab.signed-file/1", "signed file")
     assert (value["payload_length"], value["verdict"]) == (7, "unknown")
+    assert value["records"] == []
