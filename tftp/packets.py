@@ -104,7 +104,10 @@ def parse(datagram: bytes) -> Packet:
         text = datagram[4:].split(b"\0", 1)[0][:MAX_ERROR_TEXT].decode("utf-8", "replace")
         return Error(_number(datagram, "error code"), text)
     if opcode == Opcode.OACK:
-        return OptionAck(_options(datagram, 2))
+        options = _options(datagram, 2)
+        if not options:
+            raise PacketError("options", 2, "none is acknowledged")
+        return OptionAck(options)
     raise PacketError("opcode", 0, f"{opcode} is none of 1 to 6")
 
 

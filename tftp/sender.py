@@ -1,6 +1,6 @@
 """The side of a transfer that sends DATA; the rules are those of :mod:`tftp.transfer`."""
 
-from tftp import TftpError
+from tftp import PacketError, TftpError
 from tftp.content import Content
 from tftp.frames import HEAD, Frames, Piece
 from tftp.options import OptionError, Terms, accept
@@ -288,6 +288,8 @@ class Sender:
         try:
             packet = parse(datagram)
             self._agree(accept(asked, packet.options if isinstance(packet, OptionAck) else {}))
+        except PacketError:
+            return b""
         except OptionError as error:
             burst, self.outcome = failure(ErrorCode.OPTIONS_REFUSED, str(error))
             return burst

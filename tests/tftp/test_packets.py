@@ -78,6 +78,8 @@ def test_garbage_after_the_options_is_passed_over():
         (b"\0\3\0", "block number", 2),
         (b"\0\4", "block number", 2),
         (b"\0\5\0", "error code", 2),
+        (b"\0\6", "options", 2),
+        (b"\0\6blksize", "options", 2),
     ],
 )
 def test_what_is_no_packet_is_named(octets, field, offset):
