@@ -15,7 +15,7 @@ from conf.renewal import fingerprint, served
 from itl.roles import Role
 from itl.trustlist import parse_trust_list
 from lab.cli.main import run
-from tests.daemons import Daemon, serving
+from tests.daemons import Daemon, new_node, serving
 from tftp.client import get
 
 PHONE = "SEP001122334455"
@@ -143,6 +143,23 @@ def test_tvs_carries_over_a_phone_that_missed_a_step(cluster: Cluster) -> None:
     assert len(booted["tvs"]) == 1
     assert cluster.renew("TVS") == 0  # it has come: nobody is left behind
     assert cluster.boot()["verdict"] == "updated"
+
+
+def test_a_phone_of_a_secure_cluster_survives_too(
+    tmp_path: Path,
+    rsa_keys: Callable[[int], rsa.RSAPrivateKey],
+    setting: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    setting("phones.macs", [PHONE[3:]])
+    with serving(new_node(tmp_path / "secure", "--secure")) as daemon:
+        cluster = Cluster(daemon, tmp_path / "phone", rsa_keys(0), capsys)
+        assert set(cluster.boot()["installed"]) >= {"CTLFile.tlv", "ITLFile.tlv"}
+        for name in ["CallManager", "ITLRecovery", "TVS", "ITLRecovery", "ITLRecovery"]:
+            assert cluster.renew(name) == 0, cluster.said
+            booted = cluster.boot()
+            assert booted["verdict"] == "updated", (name, booted)
+            assert booted["tvs"] == [], name
 
 
 def test_the_plan_is_printed_before_anything_is_done(
