@@ -68,18 +68,19 @@ def serving(state: Path, *arguments: str) -> Iterator[Daemon]:
         if name not in arguments
         for item in (name, "0")
     ]
-    process = subprocess.Popen(
-        [*PROGRAM, "--state", str(state), "serve", "--json", *ports, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
+    log = state.with_name(f"{state.name}.log")  # a pipe that nobody reads would fill up
+    with log.open("w") as messages:
+        process = subprocess.Popen(
+            [*PROGRAM, "--state", str(state), "serve", "--json", *ports, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
     try:
         assert process.stdout is not None
-        assert process.stderr is not None
         line = process.stdout.readline()
-        assert line, process.stderr.read()
+        assert line, log.read_text()
         ready = json.loads(line)
         assert ready["ready"] is True
         yield Daemon(state, process, tuple(ready["tvs"]), tuple(ready["tftp"]))
