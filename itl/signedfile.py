@@ -32,6 +32,9 @@ class Kind(Enum):
     UNKNOWN = "unsigned or unknown file"
 
 
+_UNSIGNED = frozenset({Kind.EMPTY, Kind.UNKNOWN})
+
+
 @dataclass(frozen=True)
 class SignedFile:
     """A signed file as read; ``raw`` holds the octets received, ``payload`` what was signed."""
@@ -66,7 +69,7 @@ def _kind_behind(header: Header, data: bytes) -> Kind:
 
 def is_signed(data: bytes) -> bool:
     """Whether a file carries a signature of its own, so that it must not be signed again."""
-    return recognise(data) not in {Kind.EMPTY, Kind.UNKNOWN}
+    return recognise(data) not in _UNSIGNED
 
 
 def _has_records(data: bytes) -> bool:
@@ -114,7 +117,7 @@ def check_unsigned(payload: bytes) -> None:
             "this is a 78xx/88xx firmware container, signed by Cisco in a format of its own:"
             " serve it as it is"
         )
-    if kind not in {Kind.EMPTY, Kind.UNKNOWN}:
+    if kind not in _UNSIGNED:
         raise BuildError(f"this is signed already ({kind.value}): serve it as it is")
 
 
