@@ -2,7 +2,8 @@
 
 import signal
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -37,8 +38,9 @@ def demo(
         Print one object with the steps.
     """
     show = _nothing if json else _line
-    with tempfile.TemporaryDirectory(prefix="trustlab-demo-") as folder:
-        steps = trio.run(_interruptible, partial(play, Path(folder), secure=secure, show=show))
+    with _signals_noted() as noted, tempfile.TemporaryDirectory(prefix="trustlab-demo-") as folder:
+        story = partial(play, Path(folder), secure=secure, show=show)
+        steps = trio.run(_interruptible, story, noted)
     if steps is None:
         terminal.say("interrupted: the daemons have ended, the folder is gone")
         return EXIT_INTERRUPTED
@@ -50,10 +52,26 @@ def demo(
     return 0 if ok else EXIT_NO
 
 
-async def _interruptible(story: Callable[[], Awaitable[list[Step]]]) -> list[Step] | None:
-    """Run ``story`` to its end; None when a signal ended it."""
+@contextmanager
+def _signals_noted() -> Iterator[list[int]]:
+    """A second Ctrl-C must not leave the folder half removed: what comes is noted here only."""
+    noted: list[int] = []
+    before = {each: signal.signal(each, lambda number, _: noted.append(number)) for each in ENDING}
+    try:
+        yield noted
+    finally:
+        for each, former in before.items():
+            signal.signal(each, former)
+
+
+async def _interruptible(
+    story: Callable[[], Awaitable[list[Step]]], noted: Sequence[int]
+) -> list[Step] | None:
+    """Run ``story`` to its end; None when a signal ended it, or one came before (``noted``)."""
     steps: list[Step] | None = None
     with trio.open_signal_receiver(*ENDING) as signals:
+        if noted:
+            return None
         async with trio.open_nursery() as nursery:
 
             async def end_on_signal() -> None:

@@ -64,6 +64,19 @@ def test_interrupted_it_leaves_nothing(tmp_path, to_group):
     assert daemons_of(tmp_path) == []
 
 
+def test_interrupted_again_and_again_it_leaves_nothing(tmp_path):
+    run = start(tmp_path)
+    assert run.stderr is not None
+    assert run.stderr.readline().startswith("ok   boot at the source")
+    while any(tmp_path.iterdir()):  # an impatient user
+        os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=SECONDS)
+    assert run.returncode in {130, -signal.SIGINT}, said  # a shell calls both 130
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+    assert daemons_of(tmp_path) == []
+
+
 def test_a_machine_it_cannot_play_on_is_told_in_one_line(tmp_path):
     told = subprocess.run(
         [*PROGRAM, "demo"],
