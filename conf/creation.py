@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -68,6 +68,8 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
     """
     _check(request)
     peer = _peer(request)
+    if peer is not None:
+        peer = _without_former(peer, request.host, state, force=force)
     backup = _make_room(state, force=force)
     state.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{state.name}.", dir=state.parent))  # mode 0700
@@ -116,11 +118,21 @@ def _peer(request: Request) -> Node | None:
         raise ConfError(f"--cluster {request.cluster}: {request.join} belongs to {peer.cluster}")
     if request.secure and not peer.secure:
         raise ConfError(f"--secure: the cluster {peer.cluster} is not secure")
-    if request.host in {member.host for member in peer.members}:
-        raise ConfError(f"--node {request.host}: the cluster {peer.cluster} has that node already")
     if "ITLRecovery" in request.identities:
         raise ConfError("--identity ITLRecovery: a cluster has one, which joining brings along")
     return peer
+
+
+def _without_former(peer: Node, host: str, state: Path, *, force: bool) -> Node:
+    """``peer`` without the node that is made anew in its own folder; no other is replaced."""
+    former = next((member for member in peer.members if member.host == host), None)
+    if former is None:
+        return peer
+    same = former.state.absolute() == state.absolute() != peer.state.absolute()
+    if not (same and force):
+        hint = "; --force makes it anew" if same else ""
+        raise ConfError(f"--node {host}: the cluster {peer.cluster} has that node already{hint}")
+    return replace(peer, members=tuple(one for one in peer.members if one.host != host))
 
 
 def _make_room(state: Path, *, force: bool) -> Path | None:

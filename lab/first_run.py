@@ -49,7 +49,7 @@ def _tftp_port() -> list[str]:
                 f"TFTP port {settings.tftp.port} is not allowed to this user: serving on udp "
                 f"{FALLBACK_PORT} instead, where phones do not ask. Two ways to get the real one:\n"
                 "  sudo sysctl net.ipv4.ip_unprivileged_port_start=69   (until the next boot)\n"
-                "  systemd socket activation: the units in systemd/     (see the README)"
+                "  systemd socket activation: the units in systemd/   (see docs/how-to/service.md)"
             )
             return ["--tftp-port", str(FALLBACK_PORT)]
     return []

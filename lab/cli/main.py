@@ -1,5 +1,6 @@
 """The program ``trustlab``: its command groups, and how an error becomes an exit code."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -76,6 +77,9 @@ def run(arguments: list[str]) -> int:
     except (ConfError, ItlError, TvsError, TftpError, LabError) as error:
         terminal.say(f"trustlab: {error}")
         return error.exit_code
+    except BrokenPipeError:  # as in `| head`: nobody reads on, which is no news
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush
+        return EXIT_UNKNOWN
     except OSError as error:
         terminal.say(f"trustlab: {error}")
         return EXIT_UNKNOWN

@@ -12,7 +12,16 @@ from rich.console import Console
 
 # A pipe has no width: what reads it wants one row on one line.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 240
-console = Console(highlight=False, markup=False, emoji=False, width=_WIDTH)
+
+
+class _Console(Console):
+    """Tells the caller when nobody reads any more; rich would end with 1, which is "no" here."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console = _Console(highlight=False, markup=False, emoji=False, width=_WIDTH)
 messages = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 _state: ContextVar[Path] = ContextVar("state", default=Path("var"))

@@ -114,6 +114,29 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["broken.pem"]
 
 
+def test_a_node_that_joined_is_made_anew_only_by_force_and_in_its_folder(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    create_node(first, request())
+    joining = request("sub", cluster=None, join=first, address="127.0.0.2")
+    create_node(second, joining)
+    with pytest.raises(ConfError, match="has that node already; --force makes it anew"):
+        create_node(second, joining)
+    with pytest.raises(ConfError, match=r"has that node already$"):
+        create_node(tmp_path / "elsewhere", joining, force=True)
+    with pytest.raises(ConfError, match=r"has that node already$"):
+        create_node(first, request(cluster=None, join=first), force=True)
+    former = load_node(second).own.certificates["TVS"]
+    backup = create_node(second, joining, force=True)
+    assert backup is not None
+    assert load_node(backup).own.certificates["TVS"] == former
+    made = load_node(second).own.certificates["TVS"]
+    assert made != former
+    assert [(one.host, one.certificates["TVS"] == made) for one in load_node(first).members] == [
+        ("pub", False),
+        ("sub", True),
+    ]
+
+
 def test_joining_shares_itlrecovery_and_exchanges_certificates(tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     create_node(first, request("pub", secure=True, list_signer="CallManager"))
