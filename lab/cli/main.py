@@ -1,5 +1,6 @@
 """The program ``trustlab``: its command groups, and how an error becomes an exit code."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -100,5 +101,8 @@ def _call(arguments: list[str]) -> object:
 
 
 def main() -> None:
-    """Enter from the shell."""
+    """Enter from the shell; a locale that lacks a character gets its escape, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))

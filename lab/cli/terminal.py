@@ -1,5 +1,6 @@
 """What commands print and where: JSON and tables to standard output, messages to standard error."""
 
+import json
 import os
 import re
 import sys
@@ -25,7 +26,7 @@ console = _Console(highlight=False, markup=False, emoji=False, width=_WIDTH)
 messages = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 _state: ContextVar[Path] = ContextVar("state", default=Path("var"))
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def state_dir() -> Path:
@@ -46,10 +47,12 @@ def clean(text: str) -> str:
 def emit(value: object) -> None:
     """Print one JSON value on one line of standard output.
 
-    JSON leaves DEL, C1 and direction characters as they are; a terminal would act on them.
+    JSON leaves DEL, C1, direction and line separators as they are; a terminal would act on them.
     """
     text = msgspec.json.encode(value).decode()
     escaped = _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    if sys.stdout.encoding.lower() not in {"utf-8", "utf8"}:
+        escaped = json.dumps(json.loads(escaped), separators=(",", ":"))
     sys.stdout.write(f"{escaped}\n")
     sys.stdout.flush()
 
