@@ -91,6 +91,9 @@ def run(arguments: list[str]) -> int:
 
 def _call(arguments: list[str]) -> object:
     """Call the command; of several errors of its tasks the first one counts."""
+    if not arguments or arguments[0] in {"--help", "-h"}:
+        for name in GROUPS:
+            _ = app[name]  # the overview has a line of each, so each is read
     try:
         return app.meta(arguments, exit_on_error=False, print_error=False)
     except BaseExceptionGroup as group:

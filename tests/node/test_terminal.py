@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lab.cli import terminal
-from tests.daemons import PROGRAM
+from lab.cli.main import GROUPS
+from tests.daemons import PROGRAM, trustlab
 
 
 @pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x9b", "\u202e", "\u2028", "\u2029"])
@@ -44,3 +46,20 @@ def test_a_locale_without_the_character_gets_its_escape(tmp_path: Path) -> None:
     )
     assert plain.returncode == 3
     assert b"Traceback" not in plain.stderr
+
+
+@pytest.mark.parametrize("arguments", [["config", "default"], ["scenario", "list"]])
+def test_a_pipe_that_nobody_reads_is_neither_yes_nor_no(arguments: list[str]) -> None:
+    with subprocess.Popen(
+        [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # as in `| head`
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (3, "")
+
+
+def test_the_overview_has_a_line_for_every_command() -> None:
+    shown = trustlab("--help").stdout
+    for name in GROUPS:
+        assert re.search(rf"│ {name} +[A-Z]", shown), name
