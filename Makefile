@@ -16,10 +16,9 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
-	@$(MAKE) --no-print-directory docs
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,5 +1,6 @@
 """The demo, as a user starts it: whole, and interrupted."""
 
+import contextlib
 import json
 import os
 import signal
@@ -68,11 +69,14 @@ def test_interrupted_again_and_again_it_leaves_nothing(tmp_path):
     run = start(tmp_path)
     assert run.stderr is not None
     assert run.stderr.readline().startswith("ok   boot at the source")
-    while any(tmp_path.iterdir()):  # an impatient user
+    while run.poll() is None:  # an impatient user
         os.killpg(run.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(0.1)
     _, said = run.communicate(timeout=SECONDS)
     assert run.returncode in {130, -signal.SIGINT}, said  # a shell calls both 130
-    assert "Traceback" not in said
+    # The last signal may meet the interpreter on its way out, where nothing of ours runs any more.
+    assert "/lab/" not in said
     assert list(tmp_path.iterdir()) == []
     assert daemons_of(tmp_path) == []
 
