@@ -47,6 +47,12 @@ def program() -> Callable[[str], str]:
     return find
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Undo the private umask of commands that an earlier test ran in this process."""
+    os.umask(0o022)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests ran on files of real systems."""
     ran = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
