@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,7 @@ GROUPS = {
 app = App(
     name="trustlab",
     help="The trust plane of Cisco IP phones on one lab machine.",
+    version=lambda: metadata.version("trustlab"),
     result_action="return_value",
 )
 for name, target in GROUPS.items():

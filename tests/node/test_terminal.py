@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,8 @@ def test_the_overview_has_a_line_for_every_command() -> None:
     shown = trustlab("--help").stdout
     for name in GROUPS:
         assert re.search(rf"│ {name} +[A-Z]", shown), name
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    shown = subprocess.run([*PROGRAM, "--version"], capture_output=True, check=True, timeout=30)
+    assert shown.stdout.decode().strip() == metadata.version("trustlab")
