@@ -18,6 +18,7 @@ from lab.phone.fetch import FileServer
 from lab.phone.load import Load, boot_many
 from lab.phone.models import HTTP_PORT, Model
 from lab.phone.state import Phone, factory_reset, following_mac, load_phone, save_phone
+from tftp.client import RETRIES
 
 TFTP_PORT = 69
 
@@ -47,7 +48,11 @@ class BootOptions:
     bare_ctl:
         Ask for CTLFile.tlv when the phone's own CTL is missing; assumed that some models do.
     timeout_seconds:
-        For each file, and for each TVS server. What real phones take is not public: assumed.
+        How long a phone waits while nothing comes, for each file, and for each TVS server.
+        Assumed: what real phones take is not public.
+    retries:
+        How often in a row a TFTP request or ACK that nobody answers is sent again within that time:
+        after a second, again after one, then after twice as long each time. Assumed.
     """
 
     tftp: str
@@ -57,13 +62,20 @@ class BootOptions:
     http_port: int | None = None
     bare_ctl: Annotated[bool, Parameter(negative="")] = False
     timeout_seconds: float = 5.0
+    retries: int = RETRIES
 
     def server(self, model: Model) -> FileServer:
         """The file server as a phone of ``model`` uses it."""
         host, port = parse_endpoint(self.tftp, TFTP_PORT)
         beside = HTTP_PORT if port == TFTP_PORT else None
         http_port = beside if self.http_port is None else self.http_port
-        return FileServer(host, port, http_port if model.http_first else None, self.timeout_seconds)
+        return FileServer(
+            host,
+            port,
+            http_port if model.http_first else None,
+            self.timeout_seconds,
+            self.retries,
+        )
 
     async def boot(self, phone: Phone) -> Boot:
         """Boot ``phone``."""
@@ -103,6 +115,8 @@ def boot_command(
     """
     if count < 1 or rate <= 0 or options.timeout_seconds <= 0:
         raise UsageError("--count, --rate and --timeout-seconds must be above zero")
+    if options.retries < 0:
+        raise UsageError("--retries must be zero or more")
     if count > 1:
         return trio.run(_boot_load, options, count, rate, json)
     phone = load_phone(options.phone_dir, mac=options.mac, model_name=options.model)

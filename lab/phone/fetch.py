@@ -13,7 +13,7 @@ import trio
 
 from lab import LabError
 from tftp import RemoteError, TftpError
-from tftp.client import get
+from tftp.client import RETRIES, get
 
 FILE_NOT_FOUND = 1  # RFC 1350 section 5
 MAX_FILE_BYTES = 8 << 20
@@ -34,13 +34,15 @@ class Transfer(StrEnum):
 class FileServer:
     """Where a phone fetches files; ``http_port`` None where only TFTP is tried.
 
-    ``timeout_seconds`` is how long the phone waits while nothing comes.
+    ``timeout_seconds`` is how long the phone waits while nothing comes; within it a request or ACK
+    over TFTP that nobody answers is sent again, at most ``retries`` times in a row.
     """
 
     host: str
     tftp_port: int
     http_port: int | None
     timeout_seconds: float
+    retries: int = RETRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ async def _fetch_tftp(server: FileServer, name: str) -> Fetched:
                 server.tftp_port,
                 name,
                 timeout_seconds=MAX_SECONDS,
+                retries=server.retries,
                 max_bytes=MAX_FILE_BYTES,
                 progress=heard,
             )

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.daemons import new_node, serving, trustlab
+from tests.phone.servers import udp_socket
 
 MAC = "00005E005301"
 
@@ -122,3 +123,23 @@ def test_a_load_that_cannot_be_kept_is_told_in_one_line(tmp_path):
     done = trustlab("phone", "boot", "--tftp", "127.0.0.1:1", *where)
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_unanswered_request_is_repeated_as_often_as_told(tmp_path, retries):
+    with udp_socket() as silent:
+        where = ("--tftp", endpoint(silent.getsockname()), "--phone-dir", tmp_path, "--json")
+        limits = ("--retries", str(retries), "--timeout-seconds", "20")
+        done = trustlab("phone", "boot", *where, *limits)
+        assert (done.returncode, told(done)["verdict"]) == (3, "unreachable")
+        requests = [silent.recv(2048) for _ in range(retries + 1)]
+        assert set(requests) == {f"\0\1CTLSEP{MAC}.tlv\0octet\0".encode()}
+        with pytest.raises(BlockingIOError):
+            silent.recv(2048)
+
+
+def test_retries_below_zero_are_a_usage_error(tmp_path):
+    where = ("--tftp", "127.0.0.1:1", "--phone-dir", tmp_path)
+    done = trustlab("phone", "boot", *where, "--retries=-1")
+    assert done.returncode == 2
+    assert "--retries must be zero or more" in done.stderr
