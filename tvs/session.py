@@ -19,7 +19,7 @@ from tvs.happenings import answer_event, device_of, session_facts
 from tvs.lobby import Guest
 from tvs.messages import MessageError, Request, encode_response
 from tvs.service import Service
-from tvs.tls import openssl_reason
+from tvs.tls import MAX_ASIDES, bound_asides, has_too_many_asides, openssl_reason
 
 READ_BYTES = 4096
 
@@ -129,6 +129,7 @@ class Session:
 
     async def _requests(self, tls: SSL.Connection) -> None:
         deadlines = self._service.deadlines
+        bound_asides(tls)
         buffer = MessageBuffer(self._service.max_request_bytes)
         self._enter("idle", deadlines.idle)
         while octets := await self._receive(tls):
@@ -145,6 +146,9 @@ class Session:
                 self._enter("idle", deadlines.idle)
                 if self._service.stopping:
                     return
+        if has_too_many_asides(tls):
+            self._cut = f"more than {MAX_ASIDES} key updates or renegotiations"
+            raise trio.ClosedResourceError
         buffer.end()
 
     def _enter(self, phase: str, seconds: float) -> None:

@@ -28,6 +28,7 @@ _CIPHERS = {
 _MINIMUM = {"modern": SSL.TLS1_2_VERSION, "legacy": SSL.TLS1_VERSION}
 _RELEASE_BUFFERS = 0x10  # SSL_MODE_RELEASE_BUFFERS: an idle connection keeps no record buffers
 _WARN_BEFORE = timedelta(days=30)
+MAX_ASIDES = 64
 
 
 class TlsError(TvsError):
@@ -79,6 +80,28 @@ def client_context(profile: ClientProfile = "legacy") -> SSL.Context:
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_IGNORE_UNEXPECTED_EOF)
     context.set_verify(SSL.VERIFY_NONE)
     return context
+
+
+def bound_asides(tls: SSL.Connection) -> None:
+    """End the reading of ``tls``, whose handshake is over, after MAX_ASIDES asides of its peer.
+
+    An aside is what TLS does besides carrying data: a key update, a renegotiation refused, an
+    alert. OpenSSL takes any number of them inside one read, and nobody else is served meanwhile.
+    """
+    tls.set_app_data(0)
+    tls.set_info_callback(_count_aside)
+
+
+def has_too_many_asides(tls: SSL.Connection) -> bool:
+    """Whether the reading of ``tls`` was ended for its asides."""
+    return int(tls.get_app_data()) > MAX_ASIDES
+
+
+def _count_aside(tls: SSL.Connection, _where: int, _result: int) -> None:
+    count = tls.get_app_data() + 1
+    tls.set_app_data(count)
+    if count > MAX_ASIDES:
+        tls.set_shutdown(SSL.RECEIVED_SHUTDOWN)  # the only way out of a read from within
 
 
 def identity_warnings(certificate: bytes, now: datetime) -> list[str]:
