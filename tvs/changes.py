@@ -5,6 +5,7 @@ leaves its last store keeps its row, so that its history can still be told.
 """
 
 import getpass
+import os
 import secrets
 import sqlite3
 from dataclasses import dataclass
@@ -96,8 +97,16 @@ def new_receipt(action: str, place: str) -> Receipt:
         time=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         action=action,
         place=place,
-        actor=getpass.getuser(),
+        actor=_account(),
     )
+
+
+def _account() -> str:
+    """The account's name; in a container it need not have one."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def keep(connection: sqlite3.Connection, receipt: Receipt) -> None:

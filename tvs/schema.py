@@ -139,6 +139,8 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError as error:  # locked, or not to be read
+        raise StoreError(f"{path}: {error}") from None
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path}: no trust store: {error}") from None
     if application != APPLICATION_ID:

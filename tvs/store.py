@@ -4,10 +4,11 @@ The interface is narrow on purpose, so that a shared database can stand behind i
 store holds, a revision that changes with it, and changes that happen in one transaction.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -20,7 +21,7 @@ from tvs.snapshot import Entry, entry_of
 STORE_FILE = "store.sqlite3"
 """The store's name in a node's folder."""
 
-Revision: TypeAlias = tuple[int, int, int]
+Revision: TypeAlias = tuple[int, ...]
 
 _CERTIFICATES = (
     "SELECT id, der, sha256, subject, issuer, serial, type, source, not_after FROM certificate"
@@ -37,7 +38,7 @@ class TrustStore:
         self.path = path
         self._lock = threading.Lock()
         self._watch = connect(path)
-        self._watched = self._identity()
+        self._watched: tuple[int, int] | None = _inode(self._status())
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -52,23 +53,26 @@ class TrustStore:
     def revision(self) -> Revision:
         """A value that differs after any commit, of this process or another, or another file.
 
+        Another file may have been renamed to the name, or written over the old one (``cp``).
+
         Cheap enough to ask before every answer: one stat, one pragma. Equal values mean that
         :meth:`entries` would give the same.
         """
         with self._lock:
-            identity = self._identity()
-            if identity != self._watched:
+            status = self._status()
+            if _inode(status) != self._watched:
                 # The file was replaced by a rename. Until now our connection kept the old one's
                 # inode in use, so that the new file cannot look like it. It is closed first: when
                 # the last one is out, the next one makes the log's shared index anew.
+                self._watched = None  # until the new one is open
                 self._watch.close()
                 self._watch = connect(self.path)
-                self._watched = identity
+                self._watched = _inode(status)
             try:
                 (version,) = self._watch.execute("PRAGMA data_version").fetchone()
             except sqlite3.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
-            return (*identity, version)
+            return (*_inode(status), status.st_size, status.st_mtime_ns, version)
 
     def entries(self) -> list[Entry]:
         """Every certificate that is in at least one store."""
@@ -170,12 +174,11 @@ class TrustStore:
             rows = connection.execute("SELECT sha256, cluster, node FROM certificate")
             return {sha256: (cluster, node) for sha256, cluster, node in rows}
 
-    def _identity(self) -> tuple[int, int]:
+    def _status(self) -> os.stat_result:
         try:
-            status = self.path.stat()
+            return self.path.stat()
         except OSError as error:
             raise StoreError(f"{self.path}: {error.strerror}") from None
-        return status.st_dev, status.st_ino
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
@@ -186,6 +189,8 @@ class TrustStore:
                 yield connection
             except sqlite3.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
+            except (TypeError, ValueError, OverflowError, OSError) as error:  # odd column values
+                raise StoreError(f"{self.path}: damaged: {error}") from None
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -195,10 +200,16 @@ class TrustStore:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
-                # Leaves the log empty: the file alone is the store, to be copied or replaced.
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 raise StoreError(f"{self.path}: {error}") from None
+            # Leaves the log empty: the file alone is the store, to be copied or replaced. Where
+            # that cannot be, on a full disk, the log holds what is done until the next time.
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _entries(

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,9 +96,24 @@ def test_the_revision_follows_own_and_foreign_commits_and_a_new_file(store, entr
     (tmp_path / "new.sqlite3").rename(store.path)
     assert changed()
     assert store.entries() == [entries[2]]
-    store.path.unlink()
+    shutil.copy(store.path, tmp_path / "copy.sqlite3")
+    put(store, entries[0])
+    assert changed()
+    shutil.copyfile(tmp_path / "copy.sqlite3", store.path)  # written over, the same inode
+    assert changed()
+    assert store.entries() == [entries[2]]
+
+
+def test_the_revision_comes_back_with_the_file(store, tmp_path):
+    store.path.rename(tmp_path / "away")
     with pytest.raises(StoreError, match="No such file"):
         store.revision()
+    store.path.mkdir()
+    with pytest.raises(StoreError, match="unable to open"):
+        store.revision()
+    store.path.rmdir()
+    (tmp_path / "away").rename(store.path)
+    assert store.revision() == store.revision()
 
 
 def test_a_reader_is_not_blocked_by_a_writer(store, entries):
@@ -223,6 +238,25 @@ def test_damage_is_found(store, entries):
     assert store.damage() == [f"{entries[0].sha256}: the columns are not those of the certificate"]
 
 
+@pytest.mark.parametrize("value", ["soon", 1e18, b"\0"])
+def test_columns_that_no_store_of_ours_has_are_an_error_of_the_store(store, entries, value):
+    put(store, entries[0])
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE certificate SET not_after = ?", (value,))
+    with pytest.raises(StoreError, match=f"{store.path}: damaged: "):
+        store.entries()
+
+
+def test_a_locked_store_is_not_called_something_else(store, monkeypatch):
+    monkeypatch.setattr("tvs.schema.BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        store.close()
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match=r"store\.sqlite3: database is locked"):
+            TrustStore.open(store.path)
+
+
 MEASURE = """
 import sys, time
 from pathlib import Path
@@ -302,6 +336,26 @@ def test_death_at_any_write_leaves_the_old_state_or_the_new(tmp_path, entries):
             assert len(store.receipts()) == (1 if len(store.entries()) == len(old) else 2)
     assert deaths > 5
     assert outcomes == {len(old), len(new)}
+
+
+@pytest.mark.parametrize("kilobytes", [1, 20, 60, 100])
+def test_a_full_disk_is_an_error_only_where_nothing_was_done(store, entries, tmp_path, kilobytes):
+    """No file may grow beyond some size: the log's first octets, its last, or the store itself."""
+    put(store, entries[0])
+    with closing(connect(store.path)) as connection:  # a store larger than the log of one change
+        connection.execute("UPDATE receipt SET body = ?", ("x" * 200_000,))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def action() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, kilobytes * 1024))
+        with suppress(StoreError), closing(TrustStore.open(store.path)) as full:
+            put(full, entries[1])
+            (tmp_path / "done").touch()
+
+    in_a_fork(action)
+    assert store.damage() == []
+    assert (len(store.entries()) == 2) == (tmp_path / "done").exists()
+    assert (tmp_path / "done").exists() == (kilobytes >= 60)
 
 
 def test_kill_at_many_points_of_an_import(exchanged, trustlab, tmp_path):
