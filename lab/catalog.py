@@ -44,10 +44,20 @@ def node_catalog(node: Node, settings: Settings) -> Catalog:
     )
 
 
-class TftpKeywords(TypedDict):
-    """What of the settings :func:`~tftp.server.serve_tftp` takes."""
+def tftp_limits(chosen: TftpSettings) -> Limits:
+    """The limits of the TFTP service."""
+    return Limits(
+        max_transfers=chosen.max_transfers,
+        max_transfers_per_address=chosen.max_transfers_per_address,
+        max_requests_per_second=chosen.max_requests_per_second,
+        max_blksize=chosen.max_blksize,
+        max_windowsize=chosen.max_windowsize,
+    )
 
-    limits: Limits
+
+class TftpKeywords(TypedDict):
+    """What of the settings :func:`~tftp.server.serve_tftp` takes for as long as it runs."""
+
     uploads: Uploads | None
     receive_buffer: int
     cache_bytes: int
@@ -57,13 +67,6 @@ class TftpKeywords(TypedDict):
 def tftp_keywords(state: Path, chosen: TftpSettings) -> TftpKeywords:
     """Keywords of the TFTP service. Raises OSError if there can be no folder for uploads."""
     return {
-        "limits": Limits(
-            max_transfers=chosen.max_transfers,
-            max_transfers_per_address=chosen.max_transfers_per_address,
-            max_requests_per_second=chosen.max_requests_per_second,
-            max_blksize=chosen.max_blksize,
-            max_windowsize=chosen.max_windowsize,
-        ),
         "uploads": Uploads(uploads_folder(state), max_bytes=chosen.max_upload_bytes)
         if chosen.uploads
         else None,

@@ -22,13 +22,14 @@ from lab.catalog import tftp_keywords
 from lab.doors import Door, open_doors, serve_doors, warn
 from lab.events import EVENTS_FILE, EventLog, Reader
 from lab.health import tell_manager
-from lab.log import log_reader
+from lab.log import Log, log_writer
 from lab.metrics import Gauges, Metrics
 from lab.metrics_endpoint import serve_metrics
 from lab.plane import TrustPlane, with_tvs_identities
 from lab.process import allow_all_descriptors, settle
+from lab.reload import taken_up
 from lab.sockets import address_of, bind_udp, listen_tcp
-from lab.web import open_web
+from lab.web import Web, open_web
 from lab.workers import Worker
 from tftp.server import serve_tftp
 from tvs.server import Counters
@@ -67,22 +68,26 @@ async def run_daemon(
     allow_all_descriptors()
     settings = load_settings(state, overrides)
     metrics = Metrics()
-    with claim(state), _event_log(state, settings, metrics.read) as log:
+    lines = Log(
+        log_writer(settings.log.style),
+        level=settings.log.level,
+        lines_per_second=settings.log.lines_per_second,
+    )
+    with claim(state), _event_log(state, settings, lines.read, metrics.read) as log:
         plane = TrustPlane(load_node(state), settings, report=log.report)
         try:
-            await _Daemon(state, overrides, plane, log, metrics, ready, misbehave).run()
+            await _Daemon(state, overrides, plane, log, lines, metrics, ready, misbehave).run()
         finally:
             plane.close()
 
 
 @contextmanager
 def _event_log(state: Path, settings: Settings, *readers: Reader) -> Iterator[EventLog]:
-    shown = settings.log
     log = EventLog(
         state / EVENTS_FILE,
         max_bytes=settings.events.max_bytes,
         kept_files=settings.events.kept_files,
-        readers=[log_reader(shown.style, shown.level, shown.lines_per_second), *readers],
+        readers=readers,
     )
     try:
         yield log
@@ -91,104 +96,132 @@ def _event_log(state: Path, settings: Settings, *readers: Reader) -> Iterator[Ev
 
 
 @dataclass
+class _Ports:
+    """What is listened on, until the services have taken it over."""
+
+    doors: list[Door]
+    datagrams: socket.socket
+    web: Web
+    scrapes: socket.socket | None
+
+    def record(self) -> RunRecord:
+        return RunRecord(
+            pid=os.getpid(),
+            tvs=address_of(self.doors[0].listeners[0].socket.getsockname()),
+            tftp=address_of(self.datagrams.getsockname()),
+            http=self.web.address("http"),
+            https=self.web.address("https"),
+            metrics=address_of(self.scrapes.getsockname()) if self.scrapes else None,
+        )
+
+
+@dataclass
 class _Daemon:
     state: Path
     overrides: dict[str, object]
     plane: TrustPlane
     log: EventLog
+    lines: Log
     metrics: Metrics
     ready: Ready
     misbehave: Misbehave | None = None
     counters: Counters = field(default_factory=Counters)
     _workers: list[Worker] = field(default_factory=list)
+    _unread: str | None = None  # why the settings on disk are not those in force
+    _waiting: tuple[str, ...] = ()  # the settings that wait for a restart
 
     @property
     def report(self) -> Reader:
         return self.log.report
 
+    @property
+    def problem(self) -> str | None:
+        """Why what is on disk is not in force, or None where it is."""
+        return self._unread or self.plane.problem
+
     async def run(self) -> None:
-        settings = self.plane.settings
-        doors, datagrams, scrapes = await self._open()
-        web = await open_web(self.state, settings)
-        record = RunRecord(
-            pid=os.getpid(),
-            tvs=address_of(doors[0].listeners[0].socket.getsockname()),
-            tftp=address_of(datagrams.getsockname()),
-            http=web.address("http"),
-            https=web.address("https"),
-            metrics=address_of(scrapes.getsockname()) if scrapes else None,
-        )
+        ports = await self._open()
+        record = ports.record()
         await self._announce(record)
-        warn(self.plane, doors, self.report)
+        warn(self.plane, ports.doors, self.report)
         stop = trio.Event()
         mischief: Mischief | None = None
         if self.misbehave is not None:
             mischief = await trio.to_thread.run_sync(
                 self.misbehave, self.plane, record.tvs, self.report
             )
-        serve_all: tuple[Start, ...] = (
-            partial(
-                serve_doors,
-                doors,
-                self.plane,
-                worker=0,
-                report=self.report,
-                stop=stop,
-                counters=self.counters,
-                mischief=mischief,
-            ),
-            *(
-                partial(worker.run, stop=stop, drain_seconds=settings.serve.drain_seconds)
-                for worker in self._workers_beside(doors)
-            ),
-            partial(
-                serve_tftp,
-                [datagrams],
-                find=self.plane.find,
-                report=self.report,
-                reply_policy=mischief.file_answer if mischief else None,
-                link=mischief.link if mischief else None,
-                stop=stop,
-                drain_seconds=settings.serve.drain_seconds,
-                **tftp_keywords(self.state, settings.tftp),
-            ),
-            *web.services(
-                self.plane,
-                report=self.report,
-                policy=mischief.file_answer if mischief else None,
-                stop=stop,
-            ),
-            *self._endpoints(scrapes, stop),
-        )
         receiver = trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         with receiver as signals:
             async with trio.open_nursery() as nursery:
-                for serve in serve_all:
+                for serve in self._services(ports, mischief, stop):
                     await nursery.start(serve)
                 async with trio.open_nursery() as background:
                     if mischief is not None:
                         await background.start(mischief.run)
-                    background.start_soon(self._watch)
+                    background.start_soon(self._watch, record)
                     background.start_soon(self._tell_manager, record)
                     write_record(self.state, record)
                     settle()
                     self.ready(Running(self.plane, record))
                     systemd.notify("READY=1", f"STATUS={self._status()}")
-                    await self._until_stopped(signals)
+                    await self._until_stopped(signals, record)
                     background.cancel_scope.cancel()
                 systemd.notify("STOPPING=1")
                 stop.set()
-                nursery.cancel_scope.deadline = trio.current_time() + settings.serve.drain_seconds
+                drain = self.plane.settings.serve.drain_seconds
+                nursery.cancel_scope.deadline = trio.current_time() + drain
+
+    def _services(
+        self, ports: _Ports, mischief: "Mischief | None", stop: trio.Event
+    ) -> Iterator[Start]:
+        """What to start, in this order."""
+        plane, report = self.plane, self.report
+        file_answer = mischief.file_answer if mischief else None
+        drain = plane.settings.serve.drain_seconds
+        yield partial(
+            serve_doors,
+            ports.doors,
+            plane,
+            worker=0,
+            report=report,
+            stop=stop,
+            counters=self.counters,
+            mischief=mischief,
+        )
+        for worker in self._workers_beside(ports.doors):
+            yield partial(worker.run, stop=stop, drain_seconds=drain)
+        yield partial(
+            serve_tftp,
+            [ports.datagrams],
+            find=plane.find,
+            report=report,
+            limits=lambda: plane.tftp_limits,
+            reply_policy=file_answer,
+            link=mischief.link if mischief else None,
+            stop=stop,
+            drain_seconds=drain,
+            **tftp_keywords(self.state, plane.settings.tftp),
+        )
+        yield from ports.web.services(plane, report=report, policy=file_answer, stop=stop)
+        if ports.scrapes is not None:
+            gauges = Gauges(
+                plane, self.counters, problem=lambda: self.problem, lost=lambda: self.log.lost
+            )
+            self.metrics.registry.register(gauges)
+            yield partial(serve_metrics, ports.scrapes, text=self.metrics.text, stop=stop)
 
     def _workers_beside(self, doors: list[Door]) -> list[Worker]:
+        tvs = self.plane.settings.tvs
+        # a worker that is started again later serves the doors that are there, not those to come
+        doors_now = {"tvs.profile": tvs.profile, "tvs.legacy_port": tvs.legacy_port}
         self._workers = [
-            Worker(number, doors, self.state, self.overrides, self.report)
-            for number in range(1, self.plane.settings.tvs.workers)
+            Worker(number, doors, self.state, self.overrides | doors_now, self.report)
+            for number in range(1, tvs.workers)
         ]
         return self._workers
 
-    async def _open(self) -> tuple[list[Door], socket.socket, socket.socket | None]:
-        """The sockets of TVS, TFTP and metrics: systemd's where it passed them, else our own."""
+    async def _open(self) -> _Ports:
+        """Every socket: systemd's where it passed one, else our own."""
         settings = self.plane.settings
         passed = systemd.inherited_sockets()
         doors = await open_doors(settings, passed.get("tvs"))
@@ -201,19 +234,18 @@ class _Daemon:
                 "metrics", settings.metrics.address, settings.metrics.port
             )
             scrapes = socket.socket(fileno=listener.socket.detach())
-        return doors, datagrams, scrapes
-
-    def _endpoints(self, scrapes: socket.socket | None, stop: trio.Event) -> Iterator[Start]:
-        if scrapes is not None:
-            self.metrics.registry.register(Gauges(self.plane, self.counters, lambda: self.log.lost))
-            yield partial(serve_metrics, scrapes, text=self.metrics.text, stop=stop)
+        return _Ports(doors, datagrams, await open_web(self.state, settings), scrapes)
 
     def _status(self) -> str:
-        problem = self.plane.problem
         standing = (
             f"{len(self.plane.snapshot)} certificates, {len(self.plane.catalog.lists())} lists"
         )
-        return f"{standing}; {self.metrics.status()}" + (f"; kept: {problem}" if problem else "")
+        words = [standing, self.metrics.status()]
+        if self.problem:
+            words.append(f"kept: {self.problem}")
+        if self._waiting:
+            words.append(f"after a restart: {', '.join(self._waiting)}")
+        return "; ".join(words)
 
     async def _tell_manager(self, record: RunRecord) -> None:
         await tell_manager(
@@ -235,42 +267,54 @@ class _Daemon:
             certificates=with_tvs_identities(node, self.plane.settings.tvs),
         )
         for missed in publish(node, own):
-            self.report(
-                {
-                    "event": "cluster.unreachable",
-                    "outcome": "stale",
-                    "reason": f"{missed} cannot be written: its phones may ask an old TVS port",
-                }
-            )
+            words = f"{missed} cannot be written: its phones may ask an old TVS port"
+            self._say("cluster.unreachable", "stale", words)
         await self.plane.refresh()
 
-    async def _watch(self) -> None:
+    async def _watch(self, record: RunRecord) -> None:
         while True:
             await trio.sleep(self.plane.settings.serve.watch_seconds)
-            await self.plane.refresh()
+            await self._refresh(record)
 
-    async def _until_stopped(self, signals: AsyncIterator[int]) -> None:
+    async def _until_stopped(self, signals: AsyncIterator[int], record: RunRecord) -> None:
         async for number in signals:
             if number != signal.SIGHUP:
-                self.report(
-                    {
-                        "event": "daemon.stopping",
-                        "outcome": "draining",
-                        "reason": signal.Signals(number).name,
-                    }
-                )
+                self._say("daemon.stopping", "draining", signal.Signals(number).name)
                 return
             monotonic = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={monotonic}")
-            await self._reload()
-            for worker in self._workers:
-                await worker.reload()
+            await self._reload(record)
             systemd.notify("READY=1", f"STATUS={self._status()}")
 
-    async def _reload(self) -> None:
+    async def _reload(self, record: RunRecord) -> None:
+        """Take up the settings as they now are, all of them or, if that cannot be, none."""
+        standing = self.plane.settings
         try:
-            settings = load_settings(self.state, self.overrides)
+            settings, waiting = taken_up(load_settings(self.state, self.overrides), standing)
         except ConfError as error:
-            self.plane.refuse(str(error))
+            self._unread = str(error)
+            self._say("plane.refused", "kept", self._unread)
             return
+        self._unread, self._waiting = None, tuple(waiting)
+        for words in waiting.values():
+            self._say("settings.waiting", "kept", words)
+        await self._refresh(record, settings)
+        for worker in self._workers:
+            await worker.reload()
+
+    async def _refresh(self, record: RunRecord, settings: Settings | None = None) -> None:
+        """Take up what changed; most of the settings are looked up in the plane by who needs them.
+
+        Settings that could not be taken up at once are when what hindered them is gone.
+        """
+        standing = self.plane.settings
         await self.plane.refresh(settings)
+        if self.plane.settings is not standing:
+            shown = self.plane.settings.log
+            self.lines.change(
+                log_writer(shown.style), level=shown.level, lines_per_second=shown.lines_per_second
+            )
+            await self._announce(record)
+
+    def _say(self, event: str, outcome: str, reason: str) -> None:
+        self.report({"event": event, "outcome": outcome, "reason": reason})

@@ -86,11 +86,10 @@ async def serve_doors(
     mischief: "Mischief | None" = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer at each door's listener of this ``worker``, as the plane's settings say.
+    """Answer at each door's listener of this ``worker``, as the plane's settings then say.
 
     ``counters`` counts for all doors together; ``mischief`` makes TVS misbehave on purpose.
     """
-    settings = plane.settings.tvs
     async with trio.open_nursery() as nursery:
         for door in doors:
             await nursery.start(
@@ -101,14 +100,7 @@ async def serve_doors(
                     snapshot=lambda: plane.snapshot,
                     policy=lambda: plane.policy,
                     report=report,
-                    handshake_seconds=settings.handshake_seconds,
-                    request_seconds=settings.request_seconds,
-                    idle_seconds=settings.idle_seconds,
-                    write_seconds=settings.write_seconds,
-                    max_connections=settings.max_connections,
-                    max_connections_per_address=settings.max_connections_per_address,
-                    max_unfinished_handshakes=settings.max_unfinished_handshakes,
-                    max_request_bytes=settings.max_request_bytes,
+                    limits=lambda: plane.tvs_limits,
                     drain_seconds=plane.settings.serve.drain_seconds,
                     stop=stop,
                     counters=counters,

@@ -12,6 +12,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
@@ -19,10 +21,12 @@ import msgspec
 import structlog
 
 from lab.cli.terminal import clean
-from lab.events import Event, Reader
+from lab.events import Event
 from lab.health import DEVICE as HEALTH_DEVICE
 
 Level: TypeAlias = Literal["debug", "info", "warning"]
+Style: TypeAlias = Literal["text", "json"]
+Write: TypeAlias = Callable[[Level, Event], None]
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4}  # of syslog(3)
@@ -44,18 +48,22 @@ class Log:
 
     def __init__(
         self,
-        write: Callable[[Level, Event], None],
+        write: Write,
         *,
         level: Level,
         lines_per_second: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._write = write
-        self._lowest = logging.getLevelNamesMapping()[level.upper()]
-        self._limit = lines_per_second
+        self.change(write, level=level, lines_per_second=lines_per_second)
         self._clock = clock
         self._second = -1
         self._counts: dict[str, int] = {}
+
+    def change(self, write: Write, *, level: Level, lines_per_second: int) -> None:
+        """Go on in another way."""
+        self._write = write
+        self._lowest = logging.getLevelNamesMapping()[level.upper()]
+        self._limit = lines_per_second
 
     def read(self, event: Event) -> None:
         """Take one event."""
@@ -79,7 +87,7 @@ class Log:
         self._counts = {}
 
 
-def stream_writer(style: Literal["text", "json"]) -> Callable[[Level, Event], None]:
+def stream_writer(style: Style) -> Write:
     """Lines on standard error: key=value text, or JSON.
 
     A line that whoever reads standard error leaves no room for is dropped: phones come first.
@@ -103,10 +111,11 @@ def stream_writer(style: Literal["text", "json"]) -> Callable[[Level, Event], No
     return write
 
 
-def journal_writer(journal: socket.socket) -> Callable[[Level, Event], None]:
+def journal_writer(journal: socket.socket) -> Write:
     """Entries of the journal with fields of their own, as systemd.journal-fields(7) describes.
 
-    ``journal`` is a datagram socket connected to the journal's.
+    ``journal`` is a datagram socket connected to the journal's. An entry that it has no room for is
+    dropped: phones come first.
     """
 
     def write(level: Level, event: Event) -> None:
@@ -117,25 +126,21 @@ def journal_writer(journal: socket.socket) -> Callable[[Level, Event], None]:
             "SYSLOG_IDENTIFIER": "trustlab",
         }
         fields |= {f"TRUSTLAB_{key.upper()}": value for key, value in event.items()}
-        journal.send("".join(f"{key}={_plain(value)}\n" for key, value in fields.items()).encode())
+        entry = "".join(f"{key}={_plain(value)}\n" for key, value in fields.items())
+        with suppress(OSError):
+            journal.send(entry.encode(), socket.MSG_DONTWAIT)
 
     return write
 
 
-def log_reader(
-    style: Literal["text", "json"],
-    level: Level,
-    lines_per_second: int,
-    environment: Mapping[str, str] = os.environ,
-) -> Reader:
-    """The reader a daemon uses: the journal where standard error goes there, else that stream."""
-    if "JOURNAL_STREAM" in environment and Path(JOURNAL_SOCKET).exists():
+@cache
+def log_writer(style: Style) -> Write:
+    """Where a daemon writes: the journal where standard error goes there, else that stream."""
+    if "JOURNAL_STREAM" in os.environ and Path(JOURNAL_SOCKET).exists():
         journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         journal.connect(JOURNAL_SOCKET)
-        write = journal_writer(journal)
-    else:
-        write = stream_writer(style)
-    return Log(write, level=level, lines_per_second=lines_per_second).read
+        return journal_writer(journal)
+    return stream_writer(style)
 
 
 def _has_room(stream: TextIO) -> bool:

@@ -143,15 +143,22 @@ class Metrics:
 class Gauges(Collector):
     """What is looked up when a scrape comes: the plane, the connections, the event log.
 
-    ``lost_events`` tells how many events could not be written.
+    ``problem`` tells why what is on disk is not in force, ``lost`` how many events could not be
+    written.
     """
 
     def __init__(
-        self, plane: TrustPlane, counters: Counters, lost_events: Callable[[], int]
+        self,
+        plane: TrustPlane,
+        counters: Counters,
+        *,
+        problem: Callable[[], str | None],
+        lost: Callable[[], int],
     ) -> None:
         self._plane = plane
         self._counters = counters
-        self._lost_events = lost_events
+        self._problem = problem
+        self._lost = lost
 
     def describe(self) -> list[Metric]:
         """Nothing: the names are fixed, and no look-up is wanted at registration."""
@@ -178,7 +185,7 @@ class Gauges(Collector):
             "trustlab_lists_up_to_date",
             "1: lists, identities, store and settings are in force as they are on disk; "
             "0: the last change was refused, and what was there before is served.",
-            value=int(plane.problem is None),
+            value=int(self._problem() is None),
         )
         lists = GaugeMetricFamily(
             "trustlab_list_bytes", "Size of each list served; phones take 64 kB.", labels=("file",)
@@ -199,7 +206,7 @@ class Gauges(Collector):
         yield CounterMetricFamily(
             "trustlab_events_lost",
             "Events that could not be written to events.jsonl.",
-            value=self._lost_events(),
+            value=self._lost(),
         )
 
 

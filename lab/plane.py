@@ -27,9 +27,9 @@ from conf.identity import (
 )
 from conf.settings import Settings, TvsSettings
 from itl import ItlError
-from lab.catalog import node_catalog
+from lab.catalog import node_catalog, tftp_limits
 from lab.events import Reader
-from lab.policy import answer_policy
+from lab.policy import answer_policy, tvs_limits
 from tftp import TftpError
 from tftp.catalog import Catalog
 from tftp.content import Answer
@@ -52,6 +52,8 @@ class TrustPlane:
         self._store = TrustStore.open(node.state / STORE_FILE)
         self._state = node.state
         self._seen = self._disk()
+        self._wanted = settings
+        self._one_at_a_time = trio.Lock()
         self._take_up(self._load(settings))
 
     async def refresh(self, settings: Settings | None = None) -> None:
@@ -60,11 +62,17 @@ class TrustPlane:
         Reading happens in a thread: a large store must not hold up phones. What cannot be read is
         tried again at the next call, and reported once.
         """
+        self._wanted = settings or self._wanted
+        async with self._one_at_a_time:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         try:
             seen = self._disk()
-            if seen == self._seen and settings is None and self.problem is None:
+            settled = self._wanted is self.settings and self.problem is None
+            if seen == self._seen and settled:
                 return
-            fresh = await trio.to_thread.run_sync(self._load, settings or self.settings)
+            fresh = await trio.to_thread.run_sync(self._load, self._wanted)
         except (ConfError, ItlError, TftpError, TvsError, OSError) as error:
             self.refuse(str(error))
             return
@@ -120,6 +128,8 @@ class TrustPlane:
     def _take_up(self, fresh: "_Standing") -> None:
         self.node = fresh.node
         self.settings = fresh.settings
+        self.tvs_limits = tvs_limits(fresh.settings.tvs)
+        self.tftp_limits = tftp_limits(fresh.settings.tftp)
         self.policy = fresh.policy
         self.catalog = fresh.catalog
         self.snapshot = fresh.snapshot

@@ -1,11 +1,13 @@
-"""How TVS answers, from the settings."""
+"""How TVS answers and what it allows, from the settings."""
 
 from collections.abc import Iterable
+from dataclasses import fields
 
-from conf.settings import AnswerSettings, SettingsError
+from conf.settings import AnswerSettings, SettingsError, TvsSettings
 from itl import ItlError
 from itl.roles import parse_role
 from tvs.answers import AnswerPolicy, DeviceOverride
+from tvs.limits import Limits
 
 _MAX_ROLE = 0xFF  # an answer gives a role one octet
 
@@ -28,6 +30,11 @@ def answer_policy(settings: AnswerSettings) -> AnswerPolicy:
             for name, device in settings.devices.items()
         },
     )
+
+
+def tvs_limits(settings: TvsSettings) -> Limits:
+    """The limits of TVS, which bear the names of their settings."""
+    return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
 
 
 def _roles(key: str, names: Iterable[str]) -> tuple[int, ...]:

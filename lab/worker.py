@@ -16,6 +16,7 @@ from lab.doors import Door, serve_doors
 from lab.events import Event
 from lab.plane import TrustPlane
 from lab.process import allow_all_descriptors, settle
+from lab.reload import taken_up
 from lab.workers import READY, WorkerTask
 
 _STDIN, _STDOUT = 0, 1
@@ -83,7 +84,8 @@ async def _watch(plane: TrustPlane) -> None:
 
 async def _reload(task: WorkerTask, plane: TrustPlane) -> None:
     try:
-        await plane.refresh(load_settings(Path(task.state), task.overrides))
+        fresh = load_settings(Path(task.state), task.overrides)
+        await plane.refresh(taken_up(fresh, plane.settings)[0])
     except ConfError:
         return  # the daemon read the same file and has said what is wrong with it
 

@@ -58,19 +58,18 @@ class Limits:
 class RequestRate:
     """Counts the requests of each address within a second."""
 
-    def __init__(self, per_second: int) -> None:
-        self._per_second = per_second
+    def __init__(self) -> None:
         self._second = 0
         self._counts: dict[str, int] = {}
 
-    def exceeded_by(self, host: str, now: float) -> int:
-        """Count a request of ``host``; answers by how many it is over its share in this second."""
+    def count(self, host: str, now: float) -> int:
+        """Count a request of ``host``; answers how many it is in this second."""
         if int(now) != self._second:
             self._second = int(now)
             self._counts.clear()
         count = self._counts.get(host, 0) + 1
         self._counts[host] = count
-        return count - self._per_second
+        return count
 
 
 class Admission:
@@ -78,7 +77,8 @@ class Admission:
 
     ``make`` is given what to make and what to call with the result. ``reply_policy`` may replace an
     answer by another (for faults on purpose), None for silence; ``link`` may replace a transfer's
-    connected socket, given the name asked for and the peer's address.
+    connected socket, given the name asked for and the peer's address. ``limits`` is asked for each
+    request.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Admission:
         find: Find,
         make: Make,
         report: Report,
-        limits: Limits,
+        limits: Callable[[], Limits],
         uploads: Uploads | None = None,
         reply_policy: ReplyPolicy | None = None,
         link: Link | None = None,
@@ -105,7 +105,7 @@ class Admission:
         self._reply_policy = reply_policy
         self._link = link
         self._making: set[tuple[Address, bytes]] = set()
-        self._rate = RequestRate(limits.max_requests_per_second)
+        self._rate = RequestRate()
 
     def admit(
         self, listener: Listener, datagram: bytes, peer: Address, asked: Address, now: float
@@ -117,18 +117,19 @@ class Admission:
         if peer[1] < _PRIVILEGED and peer[1] != _TFTP_PORT:
             self.dropped += 1  # a reflection towards a service of the victim's
             return
-        over = self._rate.exceeded_by(peer[0], now)
+        limits = self._limits()
+        over = self._rate.count(peer[0], now) - limits.max_requests_per_second
         if over > 0:
             self.dropped += 1
             if over == 1:
-                self._tell_flood(peer)
+                self._tell_flood(peer, limits.max_requests_per_second)
             return
         if self._known(datagram, peer, now):
             return
         engine = self._engine
         if (
-            engine.per_host.get(peer[0], 0) >= self._limits.max_transfers_per_address
-            or len(engine.flows) >= self._limits.max_transfers
+            engine.per_host.get(peer[0], 0) >= limits.max_transfers_per_address
+            or len(engine.flows) >= limits.max_transfers
         ):
             self.dropped += 1
             return
@@ -147,7 +148,7 @@ class Admission:
         else:
             self._answer(arrival, request, self._find(request.name, peer[0]))
 
-    def _tell_flood(self, peer: Address) -> None:
+    def _tell_flood(self, peer: Address, limit: int) -> None:
         """Once a second for each address; what is dropped is not told one by one."""
         self._report(
             {
@@ -155,7 +156,7 @@ class Admission:
                 "device": None,
                 "peer": peer_text(peer),
                 "outcome": "refused",
-                "reason": f"more than {self._limits.max_requests_per_second} requests in a second: "
+                "reason": f"more than {limit} requests in a second: "
                 "no answer to any more of them",
                 "milliseconds": 0,
             }
@@ -192,7 +193,7 @@ class Admission:
             self._read(arrival, request, answer)
 
     def _wait(self, arrival: "_Arrival", request: Request, later: Later) -> None:
-        if len(self._making) >= self._limits.max_making:
+        if len(self._making) >= self._limits().max_making:
             self.dropped += 1
             return
         key = (arrival.peer, arrival.datagram)
@@ -287,13 +288,14 @@ class Admission:
     def _terms(self, request: Request, connected: SocketType, size: int | None) -> Terms:
         if not request.options:
             return _NO_OPTIONS
-        max_blksize = self._limits.max_blksize
+        limits = self._limits()
+        max_blksize = limits.max_blksize
         if "blksize" in request.options:
             max_blksize = min(max_blksize, path_blksize(connected))
         return grant(
             request.options,
             max_blksize=max_blksize,
-            max_windowsize=self._limits.max_windowsize,
+            max_windowsize=limits.max_windowsize,
             size=size,
         )
 

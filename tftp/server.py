@@ -1,6 +1,7 @@
 """The TFTP service: the engine's lifetime, in trio."""
 
 import socket
+from collections.abc import Callable
 
 import trio
 
@@ -24,7 +25,7 @@ async def serve_tftp(
     *,
     find: Find,
     report: Report,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | Callable[[], Limits] = DEFAULT_LIMITS,
     uploads: Uploads | None = None,
     reply_policy: ReplyPolicy | None = None,
     link: Link | None = None,
@@ -38,8 +39,9 @@ async def serve_tftp(
     """Serve TFTP on bound datagram ``sockets``, which are owned and closed.
 
     ``find(name, address)`` answers a request; it must not block. ``report`` gets an event for each
-    transfer and each refusal. ``receive_buffer`` octets are wanted for each socket: a thousand
-    phones that boot at once are lost in less. ``cache_bytes`` of framed content are kept.
+    transfer and each refusal. ``limits`` are asked for each request. ``receive_buffer`` octets are
+    wanted for each socket: a thousand phones that boot at once are lost in less. ``cache_bytes`` of
+    framed content are kept.
     ``rollover`` is the block number after 65535. ``reply_policy`` replaces answers and ``link``
     transfers' sockets, to misbehave on purpose. After ``stop`` running transfers have
     ``drain_seconds``.
@@ -59,7 +61,7 @@ async def serve_tftp(
                 find=find,
                 make=make,
                 report=report,
-                limits=limits,
+                limits=limits if callable(limits) else lambda: limits,
                 uploads=uploads,
                 reply_policy=reply_policy,
                 link=link,

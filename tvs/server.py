@@ -12,17 +12,18 @@ from OpenSSL import SSL
 from trio.lowlevel import checkpoint, wait_readable
 
 from tvs.answers import AnswerPolicy
-from tvs.limits import ConnectionLimits
+from tvs.limits import Limits, OpenConnections
 from tvs.lobby import Guest, Lobby
-from tvs.service import ContextPolicy, Counters, Deadlines, Reply, ReplyPolicy, Report, Service
+from tvs.service import ContextPolicy, Counters, Reply, ReplyPolicy, Report, Service
 from tvs.session import Session
 from tvs.snapshot import Snapshot
 
-__all__ = ["Counters", "Reply", "ReplyPolicy", "serve_tvs"]
+__all__ = ["Counters", "Limits", "Reply", "ReplyPolicy", "serve_tvs"]
 
 ACCEPTS_IN_A_ROW = 64
 RESERVED_DESCRIPTORS = 64  # what the rest of the process keeps open
 DEADLINE_CHECK_SECONDS = 0.2
+DEFAULT_LIMITS = Limits()
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _EXHAUSTED_PAUSE_SECONDS = 0.05
 
@@ -34,14 +35,7 @@ async def serve_tvs(
     snapshot: Callable[[], Snapshot],
     policy: AnswerPolicy | Callable[[], AnswerPolicy],
     report: Report,
-    handshake_seconds: float = 10,
-    request_seconds: float = 5,
-    idle_seconds: float = 30,
-    write_seconds: float = 5,
-    max_connections: int = 16_000,
-    max_connections_per_address: int = 12_000,
-    max_unfinished_handshakes: int = 3_000,
-    max_request_bytes: int = 65_535,
+    limits: Limits | Callable[[], Limits] = DEFAULT_LIMITS,
     drain_seconds: float = 2,
     reply_policy: ReplyPolicy | None = None,
     context_policy: ContextPolicy | None = None,
@@ -52,11 +46,11 @@ async def serve_tvs(
     """Answer phones on ``listeners``, which are closed in the end, until ``stop`` or cancelled.
 
     ``context`` is from :func:`tvs.tls.server_context`, or asked for each connection, so that an
-    identity can change; ``snapshot`` and ``policy`` are asked for each answer, ``report`` takes
-    each event. ``max_request_bytes`` bounds a request after its header. A connection over a limit
-    is closed at once and reported; the open ones are kept, but of more than
-    ``max_unfinished_handshakes`` the oldest is dropped. After ``stop`` nothing is accepted, idle
-    connections end, the others have ``drain_seconds`` for what they are at. ``reply_policy``
+    identity can change; ``snapshot`` and ``policy`` are asked for each answer, ``limits`` at each
+    step of a connection; ``report`` takes each event. A connection over a limit is closed at once
+    and reported; the open ones are kept, but for the oldest of too many unfinished handshakes.
+    After ``stop`` nothing is accepted, idle connections end, the others have ``drain_seconds`` for
+    what they are at. ``reply_policy``
     replaces answers and ``context_policy`` the context by the client's address (None for the true
     one), to misbehave on purpose.
 
@@ -67,13 +61,9 @@ async def serve_tvs(
         snapshot=snapshot,
         policy=policy if callable(policy) else lambda: policy,
         report=report,
-        deadlines=Deadlines(handshake_seconds, request_seconds, idle_seconds, write_seconds),
-        limits=ConnectionLimits(
-            total=min(max_connections, _descriptors_left()), per_address=max_connections_per_address
-        ),
+        limits=limits if callable(limits) else lambda: limits,
+        connections=OpenConnections(_descriptors_left()),
         counters=counters or Counters(),
-        max_request_bytes=max_request_bytes,
-        max_unfinished=max_unfinished_handshakes,
         reply_policy=reply_policy,
         context_policy=context_policy,
     )
@@ -115,7 +105,7 @@ async def _watch_deadlines(service: Service, lobby: Lobby) -> None:
         now = trio.current_time()
         for session in [one for one in service.sessions if one.deadline < now]:
             session.expire()
-        late = lobby.overdue(now - service.deadlines.handshake)
+        late = lobby.overdue(now - service.limits().handshake_seconds)
         for guest in late:
             service.counters.timed_out += 1
             service.report_problem(

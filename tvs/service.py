@@ -9,7 +9,7 @@ import trio
 from OpenSSL import SSL
 
 from tvs.answers import AnswerPolicy
-from tvs.limits import ConnectionLimits, HandshakeTurns, Throttle
+from tvs.limits import HandshakeTurns, Limits, OpenConnections, Throttle
 from tvs.messages import Request
 from tvs.snapshot import Snapshot
 
@@ -31,21 +31,6 @@ class Reply:
 ReplyPolicy: TypeAlias = Callable[[Request, bytes], Reply]
 ContextPolicy: TypeAlias = Callable[[str], SSL.Context | None]
 Report: TypeAlias = Callable[[Mapping[str, object]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long a peer may take, in seconds.
-
-    ``handshake`` counts from the accept to the end of the handshake, ``request`` from a request's
-    first octet to its last, ``idle`` from an answer to the next request's first octet, ``write``
-    until the peer has taken an answer.
-    """
-
-    handshake: float
-    request: float
-    idle: float
-    write: float
 
 
 @dataclass
@@ -80,17 +65,18 @@ class Counters:
 
 @dataclass(eq=False)
 class Service:
-    """The shared part of a running TVS; ``stopping`` lets a connection end after its answer."""
+    """The shared part of a running TVS; ``stopping`` lets a connection end after its answer.
+
+    ``limits`` is asked each time: a connection keeps a deadline it has, and gets the next one new.
+    """
 
     context: Callable[[], SSL.Context]
     snapshot: Callable[[], Snapshot]
     policy: Callable[[], AnswerPolicy]
     report: Report
-    deadlines: Deadlines
-    limits: ConnectionLimits
+    limits: Callable[[], Limits]
+    connections: OpenConnections
     counters: Counters
-    max_request_bytes: int
-    max_unfinished: int
     reply_policy: ReplyPolicy | None = None
     context_policy: ContextPolicy | None = None
     stopping: bool = False
@@ -109,7 +95,7 @@ class Service:
 
     def admit(self, address: str) -> str | None:
         """Count a new connection from ``address``, or say in words why it is refused."""
-        refusal = self.limits.admit(address)
+        refusal = self.connections.admit(address, self.limits())
         if refusal:
             self.counters.refused += 1
         else:
@@ -119,7 +105,7 @@ class Service:
 
     def release(self, address: str) -> None:
         """Count an admitted connection as gone."""
-        self.limits.release(address)
+        self.connections.release(address)
         self.counters.open -= 1
 
     def report_problem(

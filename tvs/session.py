@@ -45,7 +45,7 @@ class Session:
         self._tls: SSL.Connection | None = None
         self._facts: dict[str, object] | None = None
         self._started = guest.since
-        self.deadline = guest.since + service.deadlines.handshake
+        self.deadline = guest.since + service.limits().handshake_seconds
 
     async def run(self) -> None:
         """Serve until the peer leaves, a deadline passes or the service stops; never raises."""
@@ -90,11 +90,10 @@ class Session:
 
     async def _handshake(self) -> SSL.Connection:
         service, address = self._service, self._address
-        if len(service.unfinished) >= service.max_unfinished:
+        most = service.limits().max_unfinished_handshakes
+        if len(service.unfinished) >= most:
             oldest = next(iter(service.unfinished))
-            oldest.drop(
-                f"{service.max_unfinished} handshakes are unfinished, and this is the oldest"
-            )
+            oldest.drop(f"{most} handshakes are unfinished, and this is the oldest")
         service.unfinished[self] = None
         service.turns.enter(address)
         try:
@@ -128,23 +127,23 @@ class Session:
                 raise trio.ClosedResourceError
 
     async def _requests(self, tls: SSL.Connection) -> None:
-        deadlines = self._service.deadlines
+        service = self._service
         bound_asides(tls)
-        buffer = MessageBuffer(self._service.max_request_bytes)
-        self._enter("idle", deadlines.idle)
+        buffer = MessageBuffer(service.limits().max_request_bytes)
+        self._enter("idle", service.limits().idle_seconds)
         while octets := await self._receive(tls):
             buffer.receive_data(octets)
             if self._phase == "idle":
-                self._enter("request", deadlines.request)
+                self._enter("request", service.limits().request_seconds)
             while (request := buffer.next_request()) is not None:
                 if not await self._answer(tls, request):
                     return
                 if buffer:
-                    self._enter("request", deadlines.request)
+                    self._enter("request", service.limits().request_seconds)
                     await checkpoint()  # many requests in one record give way to others
                     continue
-                self._enter("idle", deadlines.idle)
-                if self._service.stopping:
+                self._enter("idle", service.limits().idle_seconds)
+                if service.stopping:
                     return
         if has_too_many_asides(tls):
             self._cut = f"more than {MAX_ASIDES} key updates or renegotiations"
@@ -201,7 +200,7 @@ class Session:
 
     async def _write(self, tls: SSL.Connection, octets: bytes) -> None:
         """Write all; nothing more is read before the peer has taken it."""
-        self._enter("write", self._service.deadlines.write)
+        self._enter("write", self._service.limits().write_seconds)
         while octets:
             try:
                 octets = octets[tls.send(octets) :]

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from conf.settings import TftpSettings, default_text
-from lab.catalog import tftp_keywords
+from lab.catalog import tftp_keywords, tftp_limits
 from lab.events import EVENTS_FILE, EventLog
 from lab.process import allow_all_descriptors, settle
 from tftp.root import Root
@@ -40,6 +40,7 @@ def main() -> None:
                 [bound],
                 find=lambda name, _: root.open(name),
                 report=(lambda _: None) if rest else log.report,
+                limits=tftp_limits(chosen),
                 **tftp_keywords(Path(state), chosen),
             )
         )

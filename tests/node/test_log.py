@@ -32,6 +32,17 @@ def test_under_attack_lines_are_limited_and_counted() -> None:
     assert ("warning", {"event": "log.limited", "of": "noise", "lines": 7}) in written
 
 
+def test_an_entry_the_journal_has_no_room_for_is_dropped(tmp_path: Path) -> None:
+    kind = (socket.AF_UNIX, socket.SOCK_DGRAM)
+    with socket.socket(*kind) as journal, socket.socket(*kind) as ours:
+        journal.bind(str(tmp_path / "socket"))
+        ours.connect(str(tmp_path / "socket"))
+        write = journal_writer(ours)
+        for _ in range(2000):  # nobody reads: the kernel keeps some hundred at most
+            write("info", {"event": "tvs.answer", "reason": "no"})
+        assert journal.recv(4096).startswith(b"MESSAGE=tvs.answer")
+
+
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_a_line_is_one_line_without_control_characters(
     style: str, capsys: pytest.CaptureFixture[str]

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 
 import pytest
@@ -13,7 +13,7 @@ from OpenSSL import SSL
 
 from tests.tvs.certificates import Made, make
 from tvs.answers import AnswerPolicy
-from tvs.server import Counters, serve_tvs
+from tvs.server import Counters, Limits, serve_tvs
 from tvs.snapshot import Snapshot, entry_of
 from tvs.tls import client_context, server_context
 
@@ -76,7 +76,9 @@ def serve(certificates: dict[str, Made]):
             certificates["unknown"],
             identity,
         )
-        settings = {"policy": AnswerPolicy(), "drain_seconds": 0.2} | keywords
+        names = {field.name for field in fields(Limits)} & keywords.keys()
+        limits = Limits(**{name: keywords.pop(name) for name in names})
+        settings = {"policy": AnswerPolicy(), "drain_seconds": 0.2, "limits": limits} | keywords
         async with trio.open_nursery() as nursery:
             await nursery.start(
                 partial(
