@@ -63,7 +63,8 @@ class Request:
 def create_node(state: Path, request: Request, *, force: bool = False) -> Path | None:
     """Create the node ``state``, whole or not at all; answers where an old one went.
 
-    An existing node is never overwritten: with ``force`` its folder is renamed first. Raises
+    An existing node is never overwritten: with ``force`` its folder is renamed first. An empty
+    folder is filled where it is: it may be a volume, or all a service may write to. Raises
     :class:`~conf.ConfError` with what is wrong.
     """
     _check(request)
@@ -71,13 +72,15 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
     if peer is not None:
         peer = _without_former(peer, request.host, state, force=force)
     backup = _make_room(state, force=force)
-    state.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{state.name}.", dir=state.parent))  # mode 0700
+    place = state if state.exists() else state.parent
+    place.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{state.name}.", dir=place))  # mode 0700
     try:
         _fill(draft, state, request, peer)
-        if state.exists():
-            state.rmdir()  # empty, as _make_room saw to
-        draft.rename(state)
+        if place == state:
+            _empty_into(state, draft)
+        else:
+            draft.rename(state)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         if backup is not None and not state.exists():
@@ -89,6 +92,14 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
         if missed:
             raise IdentityError(f"joined, but {', '.join(map(str, missed))} cannot be written")
     return backup
+
+
+def _empty_into(state: Path, draft: Path) -> None:
+    """Move what a draft holds up into ``state``; the settings, which make it a node, come last."""
+    state.chmod(0o700)
+    for path in sorted(draft.iterdir(), key=lambda path: path.name == SETTINGS_FILE):
+        path.rename(state / path.name)
+    draft.rmdir()
 
 
 def _check(request: Request) -> None:
@@ -146,7 +157,10 @@ def _make_room(state: Path, *, force: bool) -> Path | None:
         raise ConfError(f"{state}: its daemon runs; stop it first")
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     backup = state.with_name(f"{state.name}.backup-{stamp}")
-    state.rename(backup)
+    try:
+        state.rename(backup)
+    except OSError as error:
+        raise ConfError(f"{state}: cannot be moved aside: {error.strerror}") from None
     return backup
 
 

@@ -9,13 +9,17 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write ``data`` to ``path``: a reader sees the old octets or the new ones, never a part.
 
     The octets go to a temporary name in the same folder, reach the disk, and are renamed. ``mode``
-    is the permission of the result. Raises OSError with the temporary file removed.
+    is the permission of the result. What root writes belongs to the folder's owner: a service that
+    runs as that user is to read it. Raises OSError with the temporary file removed.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
+            if os.geteuid() == 0:
+                folder_status = path.parent.stat()
+                os.fchown(file.fileno(), folder_status.st_uid, folder_status.st_gid)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -1,5 +1,6 @@
 """`trustlab init`: what a node's folder holds, who may read it, what is refused."""
 
+import os
 import stat
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from conf import ConfError
 from conf.creation import Request, create_node, self_signed
+from conf.files import write_whole
 from conf.identity import IDENTITIES, load_node, load_signer, load_tls_identity
 from conf.running import claim
 
@@ -112,6 +114,35 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfError, match=r"broken\.pem"):
         create_node(tmp_path / "node", request(identities={"TVS": broken}))
     assert [path.name for path in tmp_path.iterdir()] == ["broken.pem"]
+
+
+def test_an_empty_folder_is_filled_where_it_is(tmp_path: Path) -> None:
+    # a volume of a container or a service's state directory: nothing beside it can be written
+    state = tmp_path / "node"
+    state.mkdir(mode=0o755)
+    before = state.stat().st_ino
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no key")
+    with pytest.raises(ConfError, match=r"broken\.pem"):
+        create_node(state, request(identities={"TVS": broken}))
+    assert list(state.iterdir()) == []
+    create_node(state, request())
+    assert (state.stat().st_ino, state.stat().st_mode & 0o777) == (before, 0o700)
+    assert load_node(state).host == "pub"
+    assert {path.name for path in state.iterdir()} == {
+        "cluster",
+        "identities",
+        "tftp",
+        "trustlab.toml",
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for somebody else")
+def test_what_root_writes_belongs_to_the_user_of_the_service(tmp_path: Path) -> None:
+    os.chown(tmp_path, 10069, 10070)
+    write_whole(tmp_path / "TVS.pem", b"key")
+    status = (tmp_path / "TVS.pem").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (10069, 10070, 0o600)
 
 
 def test_a_node_that_joined_is_made_anew_only_by_force_and_in_its_folder(tmp_path: Path) -> None:
