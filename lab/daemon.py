@@ -234,7 +234,7 @@ class _Daemon:
                 "metrics", settings.metrics.address, settings.metrics.port
             )
             scrapes = socket.socket(fileno=listener.socket.detach())
-        return _Ports(doors, datagrams, await open_web(self.state, settings), scrapes)
+        return _Ports(doors, datagrams, await open_web(self.state, settings, passed), scrapes)
 
     def _status(self) -> str:
         standing = (

@@ -1,7 +1,7 @@
 """The ports on which a node's files are served over HTTP and HTTPS."""
 
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,22 +45,24 @@ class Web:
             yield partial(serve, self.https, find=plane.find_unsigned, identity=self.identity)
 
 
-async def open_web(state: Path, settings: Settings) -> Web:
-    """Open the ports that ``settings`` switch on.
+async def open_web(state: Path, settings: Settings, passed: Mapping[str, socket.socket]) -> Web:
+    """Open the ports that ``settings`` switch on; one that was ``passed`` stands for its own.
+
+    A socket that was passed is served whatever the settings say: its port accepts already.
 
     Raises :class:`~lab.sockets.PortError`, and :class:`~conf.ConfError` for an identity that the
     node does not have.
     """
-    chosen = settings.http
+    chosen, address = settings.http, settings.serve.address
+    http, https = passed.get("http"), passed.get("https")
+    if http is None and chosen.enabled:
+        http = await _listen("HTTP", address, chosen.port)
     identity = identity_file(state, CALLMANAGER_ECDSA if chosen.ecdsa else "CallManager")
-    if chosen.tls_enabled and not identity.exists():
+    if (https is not None or chosen.tls_enabled) and not identity.exists():
         raise ConfError(f"http.ecdsa: the node has no identity {identity.stem}")
-    address = settings.serve.address
-    return Web(
-        http=await _listen("HTTP", address, chosen.port) if chosen.enabled else None,
-        https=await _listen("HTTPS", address, chosen.tls_port) if chosen.tls_enabled else None,
-        identity=identity,
-    )
+    if https is None and chosen.tls_enabled:
+        https = await _listen("HTTPS", address, chosen.tls_port)
+    return Web(http, https, identity)
 
 
 async def _listen(service: str, address: str, port: int) -> socket.socket:
