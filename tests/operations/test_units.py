@@ -80,6 +80,19 @@ def test_each_protocol_has_a_socket_that_the_daemon_knows(
     assert path.name in unit(SERVICE)["Service"]["Sockets"]
 
 
+@pytest.mark.parametrize("path", [SERVICE, *SOCKETS], ids=lambda path: path.name)
+def test_nothing_starts_without_a_node(path: Path) -> None:
+    # a condition would be passed over in silence, and a phone's question would ask again and again
+    assert unit(path)["Unit"]["AssertPathExists"] == "/var/lib/trustlab/trustlab.toml"
+
+
+def test_what_tls_needs_is_allowed_and_keys_are_in_no_core() -> None:
+    service = unit(SERVICE)["Service"]
+    # cffi's callbacks out of OpenSSL lie in such memory: TVS answered nobody where it was denied
+    assert "MemoryDenyWriteExecute" not in service
+    assert service["LimitCORE"] == "0"
+
+
 def test_the_tftp_socket_holds_the_requests_of_a_boot_storm() -> None:
     assert unit(UNITS / "trustlab-tftp.socket")["Socket"]["ReceiveBuffer"] == "8M"
 
