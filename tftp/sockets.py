@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from conf.addresses import address_text
 from tftp.packets import MAX_REQUEST
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
@@ -160,6 +161,5 @@ def _buffer(bound: socket.socket) -> int:
 
 
 def peer_text(peer: Address) -> str:
-    """``127.0.0.1:5000`` or ``[::1]:5000``."""
-    host, port = peer[0], peer[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    """Address and port in words."""
+    return address_text(peer[0], peer[1])

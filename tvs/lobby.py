@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import trio
 
+from conf.addresses import address_text
+
 PEEK_BYTES = 2048  # a hello with a post-quantum key share takes some 1,700
 RECORD_HEADER = struct.Struct(">BHH")  # content type, version, length (RFC 8446, 5.1)
 HANDSHAKE_RECORD = b"\x16"
@@ -31,8 +33,7 @@ class Guest:
     @property
     def peer(self) -> str:
         """Address and port in words."""
-        host, port = self.address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return address_text(*self.address)
 
     def has_arrived(self) -> bool:
         """Whether a whole first record is there, or the end, or something else than TLS."""
