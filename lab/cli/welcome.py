@@ -1,5 +1,6 @@
 """What `init` and `serve` show: where things are, and what to try next."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -17,7 +18,8 @@ from lab.endpoint import written
 def program() -> str:
     """How the user can call this program from the shell in the folder they are in."""
     entry = Path(sys.executable).with_name("trustlab")
-    if shutil.which("trustlab") == str(entry):
+    found = shutil.which("trustlab")
+    if found and entry.exists() and entry.samefile(found):
         return "trustlab"
     here = Path.cwd()
     return shlex.quote(str(entry.relative_to(here) if entry.is_relative_to(here) else entry))
@@ -43,7 +45,10 @@ def show_node(node: Node) -> None:
 
 
 def show_running(running: Running) -> None:
-    """Print the table of a daemon that is ready, and three commands that work as printed."""
+    """Print the table of a daemon that is ready, and three commands that work as printed.
+
+    The commands are left out under a service manager: nobody sits in front of it.
+    """
     plane, record = running.plane, running.record
     show_node(plane.node)
     table = Table("service", "listens on", "answers from", box=None, pad_edge=False)
@@ -53,6 +58,8 @@ def show_running(running: Running) -> None:
         table.add_row("", name, f"{len(octets)} octets, signature verified")
     terminal.console.print()
     terminal.console.print(table)
+    if "NOTIFY_SOCKET" in os.environ:
+        return
     state = shlex.quote(str(plane.node.state))
     own = shlex.quote(str(plane.node.state / "identities" / "CallManager.pem"))
     mac = next(iter(plane.settings.phones.macs), "001122334455")
