@@ -3,7 +3,6 @@
 import shutil
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,51 +11,27 @@ import pytest
 import trio
 
 from conf.identity import Node, load_node
+from itl.certificates import describe
 from lab.health import ask_tftp, ask_tvs
 from tests.daemons import Daemon, serving
+from tests.operations.clients import (
+    ELSEWHERE,
+    begun,
+    connected,
+    eventually,
+    is_answered,
+    is_closed,
+    reasons,
+    shaken,
+    tls_context,
+)
 from tvs.client import connect
-
-PATIENCE = 15.0
-ELSEWHERE = "127.0.0.2"  # another address of this machine
-
-
-def eventually(true: Callable[[], object]) -> None:
-    begin = time.monotonic()
-    while not true():
-        assert time.monotonic() - begin < PATIENCE
-        time.sleep(0.01)
-
-
-def reasons(daemon: Daemon, *events: str) -> str:
-    told = [e for e in daemon.events() if e["event"] in events]
-    return " | ".join(f"{event['outcome']}: {event['reason']}" for event in told)
-
-
-def connected(daemon: Daemon, source: str = "127.0.0.1") -> socket.socket:
-    made = socket.create_connection(daemon.tvs, timeout=PATIENCE, source_address=(source, 0))
-    made.settimeout(PATIENCE)
-    return made
-
-
-def shaken(daemon: Daemon, source: str = "127.0.0.1") -> ssl.SSLSocket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(connected(daemon, source))
-
-
-def is_closed(one: socket.socket) -> bool:
-    try:
-        return one.recv(1) == b""
-    except ConnectionResetError:
-        return True
+from tvs.messages import Request, encode_request
 
 
 def client_hello() -> bytes:
     outgoing = ssl.MemoryBIO()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    tls = context.wrap_bio(ssl.MemoryBIO(), outgoing)
+    tls = tls_context().wrap_bio(ssl.MemoryBIO(), outgoing)
     with suppress(ssl.SSLWantReadError):
         tls.do_handshake()
     return outgoing.read()
@@ -66,14 +41,18 @@ TIGHT = {
     "tvs.handshake_seconds": 0.5,
     "tvs.request_seconds": 0.5,
     "tvs.idle_seconds": 0.5,
+    "tvs.write_seconds": 0.5,
     "tvs.max_request_bytes": 1200,
     "tvs.max_connections_per_address": 2,
     "tvs.max_unfinished_handshakes": 3,
     "tftp.max_transfers_per_address": 2,
     "tftp.signatures_per_address": 2,
 }
-FULL = {"tvs.max_connections": 3, "tftp.max_transfers": 2}
-FLOODED = {"tftp.max_requests_per_second": 20}
+FULL = {
+    "tvs.max_connections": 3,
+    "tftp.max_transfers": 2,
+    "tftp.max_requests_per_second": 20,
+}
 
 
 @contextmanager
@@ -96,10 +75,10 @@ def tight(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
         yield daemon
 
 
-@pytest.fixture
-def full(founded: Path, tmp_path: Path) -> Iterator[Daemon]:
+@pytest.fixture(scope="module")
+def full(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon with low limits for all together."""
-    with limited(tmp_path, founded, FULL) as daemon:
+    with limited(tmp_path_factory.mktemp("full"), founded, FULL) as daemon:
         yield daemon
 
 
@@ -128,6 +107,20 @@ def test_deadlines_of_tvs(tight: Daemon, public: Node) -> None:
         eventually(lambda: "was begun and not ended" in reasons(tight, "tvs.connection"))
         assert "said nothing" in reasons(tight, "tvs.connection")
         assert served(tight, public)
+
+
+def test_the_deadline_for_taking_an_answer(tight: Daemon, public: Node) -> None:
+    described = describe(public.own.certificates["CallManager"])
+    asked = Request(3, b"sess", issuer=described.issuer, serial=described.serial)
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.bind(("127.0.0.6", 0))
+        plain.connect(tight.tvs)
+        with tls_context().wrap_socket(plain) as deaf, suppress(OSError):
+            while True:
+                deaf.send(encode_request(asked) * 100)  # what it is answered, it never reads
+    eventually(lambda: "the answer was not taken in time" in reasons(tight, "tvs.connection"))
+    assert served(tight, public)
 
 
 def test_the_largest_request(tight: Daemon, public: Node) -> None:
@@ -186,30 +179,6 @@ def test_unfinished_handshakes(tight: Daemon, public: Node) -> None:
         eventually(lambda: told in reasons(tight, "tvs.connection"))
 
 
-@contextmanager
-def begun(
-    daemon: Daemon, source: str, name: str = "ITLFile.tlv", patience: float = PATIENCE
-) -> Iterator[bytes]:
-    """A transfer that is begun, not acknowledged, and given up at the end; its first packet."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.bind((source, 0))
-        asking.settimeout(patience)
-        asking.sendto(b"\0\1" + name.encode() + b"\0octet\0", daemon.tftp)
-        packet, peer = asking.recvfrom(1024)
-        try:
-            yield packet
-        finally:
-            asking.sendto(b"\0\5\0\0enough\0", peer)
-
-
-def is_answered(daemon: Daemon, source: str) -> bool:
-    try:
-        with begun(daemon, source, patience=0.5):
-            return True
-    except TimeoutError:
-        return False
-
-
 def test_transfers_of_one_address(tight: Daemon, public: Node) -> None:
     with ExitStack() as held:
         for _ in range(2):
@@ -239,15 +208,14 @@ def opcode(daemon: Daemon, name: str, source: str) -> int:
         return packet[1]
 
 
-def test_requests_of_one_address_in_a_second(founded: Path, tmp_path: Path, public: Node) -> None:
-    with limited(tmp_path, founded, FLOODED) as daemon, ExitStack() as held:
-        flood = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+def test_requests_of_one_address_in_a_second(full: Daemon, public: Node) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
         flood.bind((ELSEWHERE, 0))
         for number in range(500):
-            flood.sendto(b"\0\1none%d\0octet\0" % number, daemon.tftp)
-        eventually(lambda: "more than 20 requests in a second" in reasons(daemon, "tftp.flood"))
-        assert served(daemon, public)
-        answered = sum(event["event"] == "tftp.error" for event in daemon.events())
-        seconds = len([event for event in daemon.events() if event["event"] == "tftp.flood"])
+            flood.sendto(b"\0\1none%d\0octet\0" % number, full.tftp)
+        eventually(lambda: "more than 20 requests in a second" in reasons(full, "tftp.flood"))
+        assert served(full, public)
+        answered = sum(event["event"] == "tftp.error" for event in full.events())
+        seconds = len([event for event in full.events() if event["event"] == "tftp.flood"])
         assert answered <= 20 * (seconds + 2)
-        eventually(lambda: is_answered(daemon, ELSEWHERE))  # a second later it has its share again
+        eventually(lambda: is_answered(full, ELSEWHERE))  # a second later it has its share again

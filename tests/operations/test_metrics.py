@@ -1,45 +1,19 @@
 """Metrics: off by default, on loopback, true to what phones were answered."""
 
-import http.client
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from conf.running import read_record
 from lab.cli.main import run
 from lab.metrics import Metrics
-from tests.daemons import Daemon, serving, trustlab
+from tests.daemons import serving, trustlab
+from tests.operations.clients import parsed, scraped
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
-Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def parsed(text: str) -> Values:
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def scraped(daemon: Daemon) -> tuple[str, Values]:
-    record = read_record(daemon.state)
-    assert record is not None
-    assert record.metrics is not None
-    assert record.metrics[0] == "127.0.0.1"
-    connection = http.client.HTTPConnection(*record.metrics, timeout=10)
-    try:
-        connection.request("GET", "/metrics")
-        response = connection.getresponse()
-        assert response.status == 200
-        text = response.read().decode()
-    finally:
-        connection.close()
-    return text, parsed(text)
 
 
 def test_no_endpoint_unless_it_is_asked_for(node: Path) -> None:

@@ -19,17 +19,7 @@ from conf.running import read_record
 from lab.health import ask_tftp, ask_tvs
 from tests import daemons
 from tests.daemons import PROGRAM, Daemon, serving, trustlab
-from tvs.client import connect
-
-PATIENCE = 15.0  # seconds a slow machine may take
-BLOCK = 512
-
-
-def eventually(true: Callable[[], object]) -> None:
-    begin = time.monotonic()
-    while not true():
-        assert time.monotonic() - begin < PATIENCE
-        time.sleep(0.01)
+from tests.operations.clients import BLOCK, PATIENCE, eventually, reading
 
 
 @contextmanager
@@ -199,81 +189,6 @@ def test_an_unknown_socket_is_refused(node: Path) -> None:
         )
     assert refused.returncode != 0
     assert "a socket named 'tsv' that is none of ours" in refused.stderr
-
-
-class Reader:
-    """A TFTP client that acknowledges when the test wants it to."""
-
-    def __init__(self, connected: socket.socket, daemon: Daemon, name: str) -> None:
-        self.socket = connected
-        self.socket.settimeout(PATIENCE)
-        self.socket.sendto(b"\0\1" + name.encode() + b"\0octet\0", daemon.tftp)
-        self.blocks = 0
-        self.received = b""
-
-    def take(self, blocks: int) -> bool:
-        """Take and acknowledge ``blocks`` blocks; answers whether that was all."""
-        last = self.blocks + blocks
-        while self.blocks < last:
-            packet, peer = self.socket.recvfrom(1024)
-            assert packet[:2] == b"\0\3", packet
-            if int.from_bytes(packet[2:4], "big") == self.blocks + 1:  # else sent again meanwhile
-                self.blocks += 1
-                self.received += packet[4:]
-            self.socket.sendto(b"\0\4" + packet[2:4], peer)
-            if len(packet) < 4 + BLOCK:
-                return True
-        return False
-
-
-@contextmanager
-def reading(daemon: Daemon, name: str) -> Iterator[Reader]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connected:
-        yield Reader(connected, daemon, name)
-
-
-async def test_a_reload_under_load_drops_nothing(node: Path) -> None:
-    (node / "tftp" / "firmware.bin").write_bytes(payload := os.urandom(200 * BLOCK))
-    public = load_node(node)
-    own = public.own.certificates["CallManager"]
-    text = (node / "trustlab.toml").read_text()
-    answers = 0
-    with serving(node) as daemon, reading(daemon, "firmware.bin") as slow:
-        slow.take(5)
-        async with trio.open_nursery() as nursery, connect(*daemon.tvs) as held:
-
-            async def ask() -> None:
-                nonlocal answers
-                while True:
-                    assert (await held.verify(certificate=own)).status == 0
-                    await ask_tvs(public, daemon.tvs)
-                    await ask_tftp(daemon.tftp, ["ITLFile.tlv"])
-                    answers += 1
-
-            nursery.start_soon(ask)
-            for number in range(6):
-                # each reload changes what is served: the list names another digest
-                digest = ("sha512", "sha1")[number % 2]
-                (node / "trustlab.toml").write_text(f'{text}\n[lists]\ndigest = "{digest}"\n')
-                daemon.process.send_signal(signal.SIGHUP)
-                before = answers
-                with trio.fail_after(PATIENCE):
-                    # what another process does is not to be awaited
-                    while changes(daemon) < number + 1 or answers < before + 2:  # noqa: ASYNC110
-                        await trio.sleep(0.01)
-                slow.take(5)
-            nursery.cancel_scope.cancel()
-        assert slow.take(len(payload))
-        assert slow.received == payload
-        ended = [e for e in daemon.events() if e["event"] == "tftp.transfer"]
-        assert {event["outcome"] for event in ended} == {"done"}
-
-
-def changes(daemon: Daemon) -> int:
-    return sum(
-        event["event"] == "plane.changed" and "settings" in str(event["reason"])
-        for event in daemon.events()
-    )
 
 
 def test_a_stop_lets_a_transfer_end(node: Path) -> None:
