@@ -14,8 +14,11 @@ from typing import Literal
 from itl.certificates import CertificateError, describe
 from itl.roles import Role
 from tvs.chain import certificate_authority_of
-from tvs.messages import Command, Request, Response, Status
+from tvs.messages import MAX_BODY_BYTES, Command, Request, Response, Status
 from tvs.snapshot import Entry, Snapshot
+
+MAX_CERTIFICATE_BYTES = MAX_BODY_BYTES - 512
+"""What leaves room for status, roles and life in an answer to a query."""
 
 _SIGNERS = (Role.SAST, Role.TFTP)
 
@@ -183,6 +186,9 @@ def _ruled(request: Request, found: _Found, policy: AnswerPolicy, now: datetime)
             refusal = f"{found.reason}, but {expired} and the policy refuses that"
         else:
             warnings.append(expired)
+    queried = request.command == Command.QUERY_REQUEST
+    if entry and queried and len(entry.der) > MAX_CERTIFICATE_BYTES:
+        refusal = f"{found.reason}, but its {len(entry.der)} octets do not fit into an answer"
     if override and override.refuse:
         refusal = f"refused by the override for {request.device}; else: {found.reason}"
     if entry is None or refusal:
@@ -197,7 +203,7 @@ def _ruled(request: Request, found: _Found, policy: AnswerPolicy, now: datetime)
         ttl_seconds = ttl_seconds if override.ttl_seconds is None else override.ttl_seconds
     if not roles:
         warnings.append("no role is known for it")
-    certificate = entry.der if request.command == Command.QUERY_REQUEST else None
+    certificate = entry.der if queried else None
     response = Response(
         command, request.session, Status.TRUSTED, certificate, tuple(roles), ttl_seconds
     )

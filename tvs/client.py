@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import trio
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from trio.lowlevel import wait_readable, wait_writable
 
 from tvs import TvsError
 from tvs.connection import MessageBuffer
 from tvs.messages import Command, Request, encode_request
-from tvs.tls import ClientProfile, client_context, openssl_reason
+from tvs.tls import ClientProfile, client_context, openssl_reason, shown_certificate
 
 DEFAULT_PORT = 2445
 DEFAULT_DEVICE = "CP-8861-SEP000000000000"
@@ -54,10 +53,10 @@ class Inquiry:
         self._timeout_seconds = timeout_seconds
         self._buffer = MessageBuffer()
         self._session = FIRST_SESSION
-        shown = tls.get_peer_certificate(as_cryptography=True)
+        shown = shown_certificate(tls)
         if shown is None:
             raise InquiryError(f"{where} shows no certificate")
-        self.server_certificate = shown.public_bytes(Encoding.DER)
+        self.server_certificate = shown
 
     async def query(
         self, *, subject: str, issuer: str, serial: bytes, device: str = DEFAULT_DEVICE

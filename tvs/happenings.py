@@ -3,13 +3,15 @@
 import hashlib
 import re
 
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from itl.certificates import CertificateError, describe
 from tvs.answers import Answer
 from tvs.messages import Command, Request
+from tvs.tls import shown_certificate
 
+MAX_TEXT = 500
+MAX_UNKNOWN_ELEMENTS = 16
 _SEP = re.compile(r"SEP[0-9A-F]{12}\Z")
 _KINDS: dict[int, str] = {Command.VERIFY_REQUEST: "verify", Command.QUERY_REQUEST: "query"}
 
@@ -17,7 +19,7 @@ _KINDS: dict[int, str] = {Command.VERIFY_REQUEST: "verify", Command.QUERY_REQUES
 def device_of(name: str | None) -> str | None:
     """The phone's name ("SEP…") in the device name it sent ("CP-8861-SEP…"); else the name."""
     found = _SEP.search(name) if name else None
-    return found.group() if found else name
+    return found.group() if found else _short(name)
 
 
 def session_facts(tls: SSL.Connection) -> dict[str, object]:
@@ -26,9 +28,9 @@ def session_facts(tls: SSL.Connection) -> dict[str, object]:
         "tls": tls.get_protocol_version_name(),
         "cipher": tls.get_cipher_name(),
     }
-    shown = tls.get_peer_certificate(as_cryptography=True)
+    shown = shown_certificate(tls)
     if shown is not None:
-        facts["client_certificate"] = _described(shown.public_bytes(Encoding.DER))
+        facts["client_certificate"] = _described(shown)
     return facts
 
 
@@ -40,11 +42,11 @@ def answer_event(
     event: dict[str, object] = {
         "event": "tvs.answer",
         "device": device_of(request.device),
-        "device_name": request.device,
+        "device_name": _short(request.device),
         "peer": peer,
         "request": _KINDS.get(request.command, f"command {request.command}"),
         "outcome": found.verdict,
-        "reason": found.reason,
+        "reason": _short(found.reason),
         "certificate": _asked_about(request, found),
         "stores": sorted(entry.stores) if entry else [],
         "roles": [int(role) for role in response.roles or ()],
@@ -53,11 +55,14 @@ def answer_event(
         **facts,
     }
     if found.warnings:
-        event["warnings"] = found.warnings
+        event["warnings"] = [_short(words) for words in found.warnings]
     if request.unknown:
         event["unknown_elements"] = [
-            {"tag": tag, "length": len(value)} for tag, value in request.unknown
+            {"tag": tag, "length": len(value)}
+            for tag, value in request.unknown[:MAX_UNKNOWN_ELEMENTS]
         ]
+        if len(request.unknown) > MAX_UNKNOWN_ELEMENTS:
+            event["more_unknown_elements"] = len(request.unknown) - MAX_UNKNOWN_ELEMENTS
     if request.body_error:
         event["body_error"] = request.body_error
     return event
@@ -78,11 +83,18 @@ def _asked_about(request: Request, found: Answer) -> dict[str, object] | None:
     if request.serial is None:
         return None
     return {
-        "subject": request.subject,
-        "issuer": request.issuer,
-        "serial": request.serial.hex(),
+        "subject": _short(request.subject),
+        "issuer": _short(request.issuer),
+        "serial": _short(request.serial.hex()),
         "sha256": None,
     }
+
+
+def _short(text: str | None) -> str | None:
+    """``text``, or its beginning: a request of 64 KiB must not make a line of a megabyte."""
+    if text is None or len(text) <= MAX_TEXT:
+        return text
+    return f"{text[:MAX_TEXT]}… ({len(text)} characters)"
 
 
 def _described(der: bytes) -> dict[str, object]:
@@ -96,8 +108,8 @@ def _described(der: bytes) -> dict[str, object]:
             "sha256": hashlib.sha256(der).hexdigest(),
         }
     return {
-        "subject": certificate.subject,
-        "issuer": certificate.issuer,
-        "serial": certificate.serial.hex(),
+        "subject": _short(certificate.subject),
+        "issuer": _short(certificate.issuer),
+        "serial": _short(certificate.serial.hex()),
         "sha256": certificate.sha256,
     }

@@ -18,6 +18,7 @@ from itl.certificates import describe
 _Key = TypeVar("_Key")
 _NameKey: TypeAlias = tuple[tuple[str, str], ...]
 _ATTRIBUTE = re.compile(r"(?:^|[;,/+])\s*([A-Za-z][A-Za-z0-9]*)\s*=")
+_MAX_NAME_CHARACTERS = 2048  # several times what X.520 lets CUCM's attributes be
 _COMPARED = frozenset({"CN", "OU", "O", "L", "ST", "C"})  # what CUCM's name text holds
 
 
@@ -92,7 +93,10 @@ class Snapshot:
         """
         same_serial = self.with_serial(serial)
         exact = [entry for entry in same_serial if entry.issuer == issuer]
-        return exact or [entry for entry in same_serial if _names(entry.issuer) == _names(issuer)]
+        if exact or not same_serial or len(issuer) > _MAX_NAME_CHARACTERS:
+            return exact
+        asked = _names(issuer)  # a stranger's text, which no cache may keep
+        return [entry for entry in same_serial if _stored_names(entry.issuer) == asked]
 
     def with_serial(self, serial: bytes) -> list[Entry]:
         """The entries with this serial number, of whatever issuer."""
@@ -124,7 +128,6 @@ def _minimal(serial: bytes) -> bytes:
     return serial.lstrip(b"\0")
 
 
-@lru_cache(maxsize=4096)
 def _names(text: str) -> _NameKey:
     """The attributes of a name text that CUCM prints, in an order of their own."""
     found = list(_ATTRIBUTE.finditer(text))
@@ -136,3 +139,6 @@ def _names(text: str) -> _NameKey:
         for match, end in zip(found, ends, strict=True)
     )
     return tuple(sorted(pair for pair in pairs if pair[0] in _COMPARED))
+
+
+_stored_names = lru_cache(maxsize=4096)(_names)

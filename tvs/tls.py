@@ -82,6 +82,15 @@ def client_context(profile: ClientProfile = "legacy") -> SSL.Context:
     return context
 
 
+def shown_certificate(tls: SSL.Connection) -> bytes | None:
+    """The certificate (DER) that the peer has shown, or None.
+
+    It may be one that only OpenSSL can read.
+    """
+    shown = tls.get_peer_certificate()
+    return None if shown is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, shown)
+
+
 def bound_asides(tls: SSL.Connection) -> None:
     """End the reading of ``tls``, whose handshake is over, after MAX_ASIDES asides of its peer.
 

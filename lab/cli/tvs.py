@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import trio
 from cyclopts import App, Parameter
 
-from itl.certificates import Certificate, describe, load_certificates
+from itl.certificates import Certificate, CertificateError, describe, load_certificates
 from itl.document import Header, parse_header
 from itl.roles import role_name
 from itl.signedfile import Kind, recognise
@@ -192,10 +192,13 @@ def _ask_all(
             if isinstance(error, InquiryError) and len(codes) == 1:
                 break  # nobody is there: the others would wait in vain
             continue
+        words = _wrong_with(asked, how, reply)
         if asking.json:
-            terminal.emit(reply_json(asked, reply))
+            terminal.emit({**reply_json(asked, reply), "wrong": words})
         else:
             _show(host, asked, reply)
+            if words:
+                terminal.say(f"trustlab: {words}")
         codes.append(EXIT_TRUSTED if reply.status == Status.TRUSTED else EXIT_NOT_TRUSTED)
     return max(codes)
 
@@ -222,6 +225,21 @@ async def _ask(
         timeout_seconds=asking.timeout_seconds,
         tls_profile=asking.tls_profile,
     )
+
+
+def _wrong_with(asked: Asked, how: Literal["query", "verify"], reply: Reply) -> str | None:
+    """Why a phone could make nothing of a "trusted", in words; None where it could."""
+    if how == "verify" or reply.status != Status.TRUSTED:
+        return None
+    if reply.certificate is None:
+        return "the answer says trusted and holds no certificate"
+    try:
+        got = describe(reply.certificate)
+    except CertificateError as error:
+        return f"the answer's certificate: {error}"
+    if got.serial.lstrip(b"\0") != asked.serial.lstrip(b"\0"):
+        return f"the answer's certificate is another one: {got.subject}, serial {got.serial.hex()}"
+    return None
 
 
 def reply_json(asked: Asked, reply: Reply) -> dict[str, object]:
@@ -265,6 +283,13 @@ def _show(host: str, asked: Asked, reply: Reply) -> None:
         add_row(rows, "certificate", f"{len(reply.certificate)} octets")
         add_row(rows, "sha256", sha256(reply.certificate).hexdigest())
     add_row(rows, "TVS", f"{host}, {reply.tls} {reply.cipher}")
-    add_row(rows, "shows", describe(reply.server_certificate).subject)
+    add_row(rows, "shows", _subject_of(reply.server_certificate))
     add_row(rows, "sha256", sha256(reply.server_certificate).hexdigest())
     terminal.console.print(rows)
+
+
+def _subject_of(der: bytes) -> str:
+    try:
+        return describe(der).subject
+    except CertificateError as error:
+        return str(error)

@@ -21,7 +21,7 @@ from lab.scenarios.mischief import Mischief
 from lab.scenarios.model import Scenario, ScenarioError
 from lab.scenarios.serving import mischief_for
 from lab.timeline import Timeline
-from tvs.store import TrustStore
+from tvs.store import STORE_FILE, TrustStore
 from tvs.tls import Profile
 
 MAC = "00005E00530A"  # RFC 7042 section 2.1.2: set aside for documentation
@@ -49,7 +49,7 @@ def make_node(state: Path, *, secure: bool) -> Path:
             join=None,
         ),
     )
-    TrustStore.open(state / "store.sqlite3").close()
+    TrustStore.open(state / STORE_FILE).close()
     return state
 
 
