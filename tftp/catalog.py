@@ -4,7 +4,7 @@ import hashlib
 import ipaddress
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from itl.signedfile import is_signed, sign_file
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
 from tftp import TftpError
 from tftp.configuration import PHONE_FILE, PhoneConfigurations
-from tftp.content import Answer, Content, ErrorReply, Later, Octets, whole
+from tftp.content import NOT_FOUND, Answer, Content, ErrorReply, Later, Octets, whole
 from tftp.lists import Lists, build_lists
 from tftp.packets import ErrorCode
 from tftp.root import Root, split
@@ -58,8 +58,9 @@ class Catalog:
     file in place of the one shipped. ``rollback`` empties the ITL. ``offers`` are other lists for
     some phones, first match first. ``rules`` are pairs of a regular expression for a whole name and
     the name to look up instead in the root. ``fold_case`` finds names in another case. ``uploads``
-    is a folder whose files are served as they are, never signed. ``phone_certificates`` (DER by
-    MAC, upper case) are those of phones that may have their configuration encrypted.
+    is a folder whose files are served as they are where there is nothing else of that name, and
+    never signed. ``phone_certificates`` (DER by MAC, upper case) are those of phones that may have
+    their configuration encrypted.
 
     Raises :class:`CatalogError`, :class:`~itl.ItlError` or OSError; a caller keeps the old one
     then.
@@ -92,7 +93,7 @@ class Catalog:
         self._phone_certificates = dict(phone_certificates or {})
         self._uploads = Root(uploads) if uploads else None
         self._offers = tuple(map(_checked, offers))
-        self._rules = [(_compiled(pattern), path) for pattern, path in rules]
+        self._rules = [_rule(pattern, path) for pattern, path in rules]
         self._configurations = PhoneConfigurations(
             node,
             {mac.upper(): (loads or {}).get(mac.upper(), "") for mac in macs},
@@ -143,20 +144,26 @@ class Catalog:
         if found is not None:
             return found
         if unsigned and plain.endswith(".sgn"):
-            return self._file(plain.removesuffix(".sgn"))
-        content = self._file(plain)
-        if isinstance(content, ErrorReply) and content.code is ErrorCode.NOT_FOUND:
-            return self._made(plain, peer, content)
-        return content
+            body = self._file(plain.removesuffix(".sgn"))
+            if not _missing(body):
+                return body
+        answer: Answer = self._file(plain)
+        if _missing(answer):
+            answer = self._made(plain, peer)
+        if _missing(answer) and self._uploads is not None and not plain.startswith("."):
+            # last of all: who may upload must not take the place of anything that is ours
+            uploaded = self._uploads.open(plain)
+            return answer if _missing(uploaded) else uploaded
+        return answer
 
-    def _made(self, plain: str, peer: str, content: ErrorReply) -> Answer:
+    def _made(self, plain: str, peer: str) -> Answer:
         """What has to be made for a name that is no file."""
         if plain.endswith(".enc.sgn"):
             return self._encrypt(plain, peer)
         for suffix, digest in SIGNED_SUFFIXES.items():
             if plain.endswith(suffix):
                 return self._sign(plain, plain.removesuffix(suffix), peer, digest or self._digest)
-        return _EXPECTED_MISS if _EXTENDED_ITL.fullmatch(plain) else content
+        return _EXPECTED_MISS if _EXTENDED_ITL.fullmatch(plain) else NOT_FOUND
 
     def _list(self, name: str, peer: str) -> Content | ErrorReply | None:
         """The list that ``name`` stands for; None if it is no list, or none that is built here."""
@@ -177,57 +184,34 @@ class Catalog:
     def _offer(self, mac: str, peer: str) -> Offer | None:
         if not self._offers:
             return None
-        address = ipaddress.ip_address(peer.partition("%")[0])
+        address = _address(peer)
         for offer in self._offers:
             if mac in offer.macs or any(address in network for network in offer.networks):
                 return offer
         return None
 
-    def _file(self, name: str, *, signable: bool = False) -> Content | ErrorReply:
-        """A file of the root, or a configuration rendered; uploads only if not to be signed."""
+    def _file(self, name: str) -> Content | ErrorReply:
+        """A file of the root, or a configuration rendered: what may be signed."""
         for pattern, path in self._rules:
-            if pattern.fullmatch(name):
-                name = pattern.sub(path, name)
+            matched = pattern.fullmatch(name)
+            if matched is not None:
+                name = matched.expand(path)
                 break
         content = self._root.open(name)
-        if not isinstance(content, ErrorReply) or content.code is not ErrorCode.NOT_FOUND:
-            return content
-        rendered = self._configurations.find(name)
-        if rendered is not None:
-            return rendered
-        if self._uploads is not None and not signable:
-            return self._uploads.open(name)
-        return content
+        rendered = self._configurations.find(name) if _missing(content) else None
+        return content if rendered is None else rendered
 
     def _sign(self, name: str, file: str, peer: str, digest: str) -> Answer:
         """``file`` signed under the name asked for; one that Cisco signed goes out as it is."""
-        base = self._file(file, signable=True)
-        if isinstance(base, ErrorReply):
-            return base
-        if base.size > MAX_SIGNED_BYTES:
-            base.close()
-            return _TOO_LARGE
 
-        def make() -> Octets | ErrorReply:
-            payload = whole(base)
+        def sign(payload: bytes, modified: int) -> bytes:
             if is_signed(payload):
-                return _octets(payload, base.modified)
-            try:
-                signed = sign_file(
-                    payload,
-                    name=name,
-                    signer=self._file_signer,
-                    timestamp=base.modified,
-                    digest=digest,
-                )
-            except ItlError as error:
-                return ErrorReply(ErrorCode.UNDEFINED, f"cannot be signed: {error}")
-            return _octets(signed, base.modified)
+                return payload
+            return sign_file(
+                payload, name=name, signer=self._file_signer, timestamp=modified, digest=digest
+            )
 
-        found = self._signed.find((name, base.key, digest), peer, make)
-        if isinstance(found, Octets | ErrorReply):
-            base.close()
-        return found
+        return self._form(name, file, peer, digest, sign)
 
     def _encrypt(self, name: str, peer: str) -> Answer:
         """A phone's configuration encrypted for it and signed, if its certificate is known."""
@@ -236,25 +220,43 @@ class Catalog:
         certificate = self._phone_certificates.get(found[1].upper()) if found else None
         if certificate is None:
             return _EXPECTED_MISS
-        base = self._file(file, signable=True)
+
+        def encrypt(payload: bytes, modified: int) -> bytes:
+            return encrypt_file(
+                payload,
+                name=name,
+                phone_certificate=certificate,
+                signer=self._file_signer,
+                timestamp=modified,
+                digest=self._digest,
+            )
+
+        return self._form(name, file, peer, certificate, encrypt)
+
+    def _form(
+        self, name: str, file: str, peer: str, how: Hashable, form: Callable[[bytes, int], bytes]
+    ) -> Answer:
+        """``file`` as ``form`` makes it, given its octets and when it was modified.
+
+        Made once for each ``name``, content of the file, and ``how``.
+        """
+        base = self._file(file)
         if isinstance(base, ErrorReply):
             return base
+        if base.size > MAX_SIGNED_BYTES:
+            base.close()
+            return _TOO_LARGE
 
         def make() -> Octets | ErrorReply:
             try:
-                encrypted = encrypt_file(
-                    whole(base),
-                    name=name,
-                    phone_certificate=certificate,
-                    signer=self._file_signer,
-                    timestamp=base.modified,
-                    digest=self._digest,
-                )
+                return _octets(form(whole(base), base.modified), base.modified)
             except ItlError as error:
-                return ErrorReply(ErrorCode.UNDEFINED, f"cannot be encrypted: {error}")
-            return _octets(encrypted, base.modified)
+                return ErrorReply(ErrorCode.UNDEFINED, f"cannot be signed: {error}")
 
-        return self._signed.find((name, base.key, certificate), peer, make)
+        found = self._signed.find((name, base.key, how), peer, make)
+        if not isinstance(found, Later):
+            base.close()
+        return found
 
 
 def _octets(data: bytes, modified: int = 0) -> Octets:
@@ -268,8 +270,21 @@ def _checked(offer: Offer) -> Offer:
     return offer
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _rule(pattern: str, path: str) -> tuple[re.Pattern[str], str]:
     try:
-        return re.compile(pattern)
+        compiled = re.compile(pattern)
+        compiled.sub(path, "")  # for the error of a group that the pattern has not
     except re.error as error:
-        raise CatalogError(f"rule {pattern!r}: {error}") from None
+        raise CatalogError(f"rule {pattern!r}, {path!r}: {error}") from None
+    return compiled, path
+
+
+def _missing(answer: Answer) -> bool:
+    return isinstance(answer, ErrorReply) and answer.code is ErrorCode.NOT_FOUND
+
+
+def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address in ``peer``; IPv4 where a socket for both families has it inside IPv6."""
+    address = ipaddress.ip_address(peer.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

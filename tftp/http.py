@@ -1,25 +1,20 @@
 """The catalog over HTTP and HTTPS, where newer phones ask first (ports 6970 and 6971).
 
-Served by hypercorn on trio. Single byte ranges, HEAD, ETag with If-None-Match and If-Range (RFC
-9110).
+Single byte ranges, HEAD, ETag with If-None-Match and If-Range (RFC 9110). The connections are in
+:mod:`tftp.http_server`.
 """
 
 import hashlib
-import os
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tftp import TftpError
@@ -27,15 +22,17 @@ from tftp.admission import Find, ReplyPolicy
 from tftp.content import Content, ErrorReply, Later
 from tftp.engine import Report
 from tftp.flow import device_of
-from tftp.packets import ErrorCode
+from tftp.http_server import HttpServer, Wire
+from tftp.packets import MAX_NAME, ErrorCode
 from tftp.sockets import peer_text
 
 PIECE_BYTES = 64 * 1024
-IDLE_SECONDS = 15.0
-READ_SECONDS = 15
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+MAKING_THREADS = 2
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 _STATUS = {ErrorCode.NOT_FOUND: 404, ErrorCode.ACCESS_VIOLATION: 403}
 _UNAVAILABLE = 503
+_NOT_ALLOWED = ErrorReply(ErrorCode.ILLEGAL_OPERATION, "only GET and HEAD are answered")
+_TOO_LONG = ErrorReply(ErrorCode.ILLEGAL_OPERATION, f"a name has at most {MAX_NAME} octets")
 
 
 async def serve_http(
@@ -51,119 +48,133 @@ async def serve_http(
 ) -> None:
     """Serve what ``find`` answers on a listening socket, which is owned and closed.
 
-    ``identity`` is a PEM file with private key and certificates, for HTTPS. ``report`` gets an
-    event for each request. After ``stop`` open requests have ``drain_seconds``.
+    ``identity`` is a PEM file with private key and certificates, for HTTPS, read again when it
+    changed. ``report`` gets an event for each request. After ``stop`` open requests have
+    ``drain_seconds``. Raises OSError if the identity cannot be used.
     """
-    config = Config()
-    config.bind = [f"fd://{os.dup(listening.fileno())}"]
-    listening.close()
-    config.keep_alive_timeout = IDLE_SECONDS
-    config.read_timeout = READ_SECONDS  # whole seconds, by hypercorn's type
-    config.graceful_timeout = drain_seconds
-    config.include_server_header = False
-    config.alpn_protocols = ["http/1.1"]
-    config.accesslog = None
-    config.errorlog = None
-    if identity is not None:
-        config.certfile = config.keyfile = str(identity)
-    page = _Page(find, report, reply_policy, "http" if identity is None else "https")
-    app = Starlette(routes=[Route("/{name:path}", page.answer, methods=["GET", "HEAD"])])
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_serve, app, config, stop.wait)
-        task_status.started()
+    scheme = "http" if identity is None else "https"
+    page = _Page(find, report, reply_policy, scheme, trio.CapacityLimiter(MAKING_THREADS))
+    server = HttpServer(page, identity=identity, report=report)
+    await server.run(listening, stop=stop, drain_seconds=drain_seconds, task_status=task_status)
 
 
-async def _serve(
-    app: Starlette,
-    config: Config,
-    stopped: Callable[[], Awaitable[None]],
-    *,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    # hypercorn takes any ASGI application; its type names its own messages only
-    await serve(app, config, shutdown_trigger=stopped, task_status=task_status)  # type: ignore[arg-type]
+class _Asked:
+    """A request: the name it asks for, by whom, since when."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.started = time.monotonic()
+        path = request.scope["path"]
+        # RFC 9112 section 3.2.2: a server takes the absolute form as well
+        self.name = (path if path.startswith("/") else urlsplit(path).path).removeprefix("/")
+        self.wire: Wire = request.scope["state"]["wire"]
+        self.host, self.port = request.client or ("", 0)
+
+    def event(
+        self, event: str, outcome: str, reason: str, status: int, octets: int
+    ) -> dict[str, object]:
+        """What is reported of it."""
+        return {
+            "event": event,
+            "device": device_of(self.name),
+            "peer": peer_text((self.host, self.port)),
+            "outcome": outcome,
+            "reason": reason,
+            "milliseconds": round((time.monotonic() - self.started) * 1000, 1),
+            "file": self.name[:MAX_NAME],
+            "bytes": octets,
+            "status": status,
+        }
 
 
 @dataclass(frozen=True)
 class _Page:
-    """Every path is a name of the catalog."""
+    """Every path is a name of the catalog; an ASGI application."""
 
     find: Find
     report: Report
     reply_policy: ReplyPolicy | None
     scheme: str
+    making: trio.CapacityLimiter
 
-    async def answer(self, request: Request) -> Response:
-        """GET or HEAD of one name."""
-        started = time.monotonic()
-        name = request.path_params["name"]
-        host = request.client.host if request.client else "127.0.0.1"
-        answer = self.find(name, host)
-        found = self.reply_policy(name, host, answer) if self.reply_policy else answer
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
+        asked = _Asked(Request(scope))
+        response = await self._answer(asked)
+        if {"transfer-encoding", "content-length"} <= set(asked.request.headers):
+            # RFC 9112 section 6.1: two lengths may be two requests to somebody on the way
+            response.headers["connection"] = "close"
+        await response(scope, receive, send)
+
+    async def _answer(self, asked: _Asked) -> Response:
+        if asked.request.method not in {"GET", "HEAD"}:
+            return self._refused(asked, 405, _NOT_ALLOWED, {"allow": "GET, HEAD"})
+        if len(asked.name.encode()) > MAX_NAME:
+            return self._refused(asked, 414, _TOO_LONG)
+        answer = self.find(asked.name, asked.host)
+        found = self.reply_policy(asked.name, asked.host, answer) if self.reply_policy else answer
         if isinstance(found, Later):
-            found = await _made(found)
+            found = await self._made(found)
         if found is None or isinstance(found, Later):
             found = ErrorReply(ErrorCode.UNDEFINED, "no answer")
         if isinstance(found, ErrorReply):
-            status = _STATUS.get(found.code, _UNAVAILABLE)
-            self._tell(request, started, status, 0, found)
-            return Response(f"{found.text}\n", status, media_type="text/plain")
-        return self._content(request, found, started)
+            return self._refused(asked, _STATUS.get(found.code, _UNAVAILABLE), found)
+        return self._content(asked, found)
 
-    def _content(self, request: Request, content: Content, started: float) -> Response:
+    async def _made(self, later: Later) -> Content | ErrorReply:
+        try:
+            return await trio.to_thread.run_sync(later.make, limiter=self.making)
+        except (TftpError, OSError) as error:
+            return ErrorReply(ErrorCode.UNDEFINED, f"could not be made: {error}")
+
+    def _refused(
+        self, asked: _Asked, status: int, reply: ErrorReply, headers: dict[str, str] | None = None
+    ) -> Response:
+        outcome = reply.code.name.lower().replace("_", " ")
+        event = asked.event(f"{self.scheme}.error", outcome, reply.text, status, 0)
+        self.report(event | {"expected": reply.expected})
+        return Response(f"{reply.text}\n", status, headers, "text/plain")
+
+    def _content(self, asked: _Asked, content: Content) -> Response:
+        request = asked.request
         tag = f'"{hashlib.sha256(repr(content.key).encode()).hexdigest()[:32]}"'
         headers = {"etag": tag, "accept-ranges": "bytes"}
-        if tag in request.headers.get("if-none-match", ""):
-            content.close()
-            self._tell(request, started, 304, 0)
-            return Response(status_code=304, headers=headers)
         wanted = _wanted(request, content.size, tag)
-        if wanted is None:
+        if _is_known(request, tag) or wanted is None:
             content.close()
-            self._tell(request, started, 416, 0)
-            return Response(status_code=416, headers={"content-range": f"bytes */{content.size}"})
+            status = 416 if wanted is None else 304
+            if wanted is None:
+                headers["content-range"] = f"bytes */{content.size}"
+            self.tell(asked, status, 0)
+            return Response(status_code=status, headers=headers)
         first, past, status = wanted
+        headers["content-length"] = str(past - first)
         if status == 206:  # noqa: PLR2004  partial content
             headers["content-range"] = f"bytes {first}-{past - 1}/{content.size}"
-        headers["content-length"] = str(past - first)
-        kind = "text/xml" if request.path_params["name"].endswith(".xml") else None
-        kind = kind or "application/octet-stream"
+        kind = "text/xml" if asked.name.endswith(".xml") else "application/octet-stream"
         if request.method == "HEAD":
             content.close()
-            self._tell(request, started, status, 0)
+            self.tell(asked, status, 0)
             return Response(b"", status, headers, kind)
+        return _Body(self, asked, content, (first, past), Response(b"", status, headers, kind))
 
-        def told(octets: int) -> None:
-            self._tell(request, started, status, octets)
-
-        return _Body(content, (first, past), told=told, status=status, headers=headers, kind=kind)
-
-    def _tell(
-        self,
-        request: Request,
-        started: float,
-        status: int,
-        octets: int,
-        refused: ErrorReply | None = None,
+    def tell(
+        self, asked: _Asked, status: int, octets: int, problem: tuple[str, str] = ("", "")
     ) -> None:
-        name = request.path_params["name"]
-        event: dict[str, object] = {
-            "event": f"{self.scheme}.transfer" if refused is None else f"{self.scheme}.error",
-            "device": device_of(name),
-            "peer": peer_text((request.client.host, request.client.port))
-            if request.client
-            else None,
-            "outcome": "done" if refused is None else refused.code.name.lower().replace("_", " "),
-            "reason": f"status {status}" if refused is None else refused.text,
-            "milliseconds": round((time.monotonic() - started) * 1000, 1),
-            "file": name,
-            "bytes": octets,
-            "status": status,
-        }
-        if refused is not None:
-            event["expected"] = refused.expected
-        self.report(event)
+        """Report an answer; ``problem`` is an outcome and why, of one that did not get through."""
+        outcome, reason = problem
+        self.report(
+            asked.event(
+                f"{self.scheme}.transfer",
+                outcome or "done",
+                reason or f"status {status}",
+                status,
+                octets,
+            )
+        )
 
 
 class _Body(Response):
@@ -174,58 +185,55 @@ class _Body(Response):
     """
 
     def __init__(
-        self,
-        content: Content,
-        span: tuple[int, int],
-        *,
-        told: Callable[[int], None],
-        status: int,
-        headers: dict[str, str],
-        kind: str,
+        self, page: _Page, asked: _Asked, content: Content, span: tuple[int, int], head: Response
     ) -> None:
-        super().__init__(b"", status, headers, kind)
+        super().__init__(b"", head.status_code)
+        self.raw_headers = head.raw_headers
+        self._page = page
+        self._asked = asked
         self._content = content
         self._span = span
-        self._told = told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it; what was read is what is told."""
         del scope, receive
         at, past = self._span
+        wire = self._asked.wire
+        problem = ("gone", "the client took no more")
+        start = {"status": self.status_code, "headers": self.raw_headers}
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": self.status_code,
-                    "headers": self.raw_headers,
-                }
-            )
+            await send({"type": "http.response.start", **start})
             more = True
-            while more:
+            while more and not wire.broken:
                 octets = self._content.read(at, min(PIECE_BYTES, past - at))
                 at += len(octets)
                 more = at < past
                 await send({"type": "http.response.body", "body": octets, "more_body": more})
+            if not wire.broken:
+                problem = ("", "")
+        except (TftpError, OSError) as error:
+            # too late for another status: hypercorn ends the connection before the length it told
+            problem = ("failed", str(error))
         finally:
             self._content.close()
-            self._told(at - self._span[0])
+            self._page.tell(self._asked, self.status_code, at - self._span[0], problem)
 
 
-async def _made(later: Later) -> Content | ErrorReply:
-    try:
-        return await trio.to_thread.run_sync(later.make)
-    except (TftpError, OSError) as error:
-        return ErrorReply(ErrorCode.UNDEFINED, f"could not be made: {error}")
+def _is_known(request: Request, tag: str) -> bool:
+    """Whether the client has it already (If-None-Match, RFC 9110 section 13.1.2)."""
+    given = ",".join(request.headers.getlist("if-none-match")).split(",")
+    return any(each.strip().removeprefix("W/") in {tag, "*"} for each in given)
 
 
 def _wanted(request: Request, size: int, tag: str) -> tuple[int, int, int] | None:
     """First octet, the one after the last, and the status; None if a range lies outside.
 
-    What is no single range is passed over, as RFC 9110 section 14.2 allows.
+    What is no single range is passed over, as RFC 9110 section 14.2 allows, and any with HEAD, as
+    it demands.
     """
     everything = (0, size, 200)
     given = _RANGE.fullmatch(request.headers.get("range", ""))
-    if given is None or request.headers.get("if-range", tag) != tag:
+    if given is None or request.method != "GET" or request.headers.get("if-range", tag) != tag:
         return everything
     first, last = given.groups()
     if not first:

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tftp.content import NOT_FOUND, ErrorReply, OpenFile
 from tftp.packets import ErrorCode
 
 MAX_LINKS = 8
+MAX_FOLDERS = 1024  # whose names are kept in folded spelling
+SETTLED_NS = 2_000_000_000  # a folder changed more lately may change again within one timestamp
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)  # nearly every name there is
 _OUTSIDE = ErrorReply(ErrorCode.ACCESS_VIOLATION, "names that leave the root are refused")
@@ -35,12 +38,14 @@ class Root:
     """A folder whose files may be read.
 
     ``fold_case`` finds a file by its name in another case if there is none as asked, since phones
-    differ; it costs reading the folder. Raises OSError if the folder cannot be opened.
+    differ; it costs reading a folder whenever it changed. Raises OSError if the root cannot be
+    opened.
     """
 
     def __init__(self, path: Path, *, fold_case: bool = False) -> None:
         self.path = path
         self._fold_case = fold_case
+        self._folded: dict[tuple[int, int], tuple[int, dict[str, str]]] = {}
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -63,7 +68,7 @@ class Root:
         parts = split(name)
         if parts is None:
             return _OUTSIDE
-        for _ in range(MAX_LINKS):
+        for _ in range(MAX_LINKS + 1):
             found = self._walk(parts)
             if not isinstance(found, _Link):
                 return found
@@ -96,7 +101,7 @@ class Root:
         try:
             return os.open(part, flags, dir_fd=folder)
         except FileNotFoundError:
-            other = self._other_case(folder, part)
+            other = self._other_case(folder, part) if self._fold_case else None
             return NOT_FOUND if other is None else self._step(folder, other, place, last=last)
         except (ValueError, OSError) as error:
             return self._refused(error, folder, part, place)
@@ -119,11 +124,26 @@ class Root:
         return NOT_FOUND
 
     def _other_case(self, folder: int, part: str) -> str | None:
-        if not self._fold_case:
+        """The first name in ``folder`` that is ``part`` in another case."""
+        try:
+            other = self._names(folder).get(part.casefold())
+        except OSError:  # no descriptor left to read it with
             return None
-        wanted = part.casefold()
-        names = sorted(n for n in os.listdir(folder) if n.casefold() == wanted and n != part)
-        return names[0] if names else None
+        return None if other == part else other
+
+    def _names(self, folder: int) -> dict[str, str]:
+        """The names in ``folder`` by their folded spelling, kept until the folder changes."""
+        status = os.fstat(folder)
+        place = status.st_dev, status.st_ino
+        changed, names = self._folded.get(place, (-1, {}))
+        if changed != status.st_mtime_ns:
+            found = sorted(os.listdir(folder), reverse=True)  # of two the first in order stays
+            names = {name.casefold(): name for name in found}
+            if len(self._folded) >= MAX_FOLDERS:
+                self._folded.clear()
+            if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
+                self._folded[place] = status.st_mtime_ns, names
+        return names
 
 
 def split(name: str) -> list[str] | None:

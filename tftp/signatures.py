@@ -1,6 +1,7 @@
 """Signed forms of files, each made once however many phones ask for it at the same moment."""
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
@@ -35,7 +36,8 @@ class SignedFiles:
         self._kept_bytes = kept_bytes
         self._bytes = 0
         self._kept: OrderedDict[Hashable, Octets] = OrderedDict()
-        self._running: dict[Hashable, Later] = {}
+        # what nobody waits for any more goes, and the open file in it
+        self._running: weakref.WeakValueDictionary[Hashable, Later] = weakref.WeakValueDictionary()
         self._asked: dict[str, int] = {}
         self._window = clock()
         self._lock = threading.Lock()

@@ -14,6 +14,7 @@ from tftp.packets import ErrorCode
 from tftp.root import split
 
 MAX_AT_ONCE = 16
+_PREFIX = ".upload-"  # of a file that is not whole yet
 
 
 class Upload:
@@ -22,7 +23,7 @@ class Upload:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
         self._name = name
-        self._descriptor, self._temporary = tempfile.mkstemp(prefix=".upload-", dir=folder)
+        self._descriptor, self._temporary = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
 
     def write(self, octets: bytes) -> None:
         """Take the next octets. Raises OSError."""
@@ -30,8 +31,10 @@ class Upload:
             raise OSError(28, "no space left")
 
     def commit(self) -> None:
-        """Reach the disk and get the real name. Raises FileExistsError rather than overwrite."""
-        os.fsync(self._descriptor)
+        """Get the real name. Raises FileExistsError rather than overwrite.
+
+        Without fsync: all phones would wait for the disk.
+        """
         os.link(self._temporary, self._folder / self._name)
         self.abort()
 
@@ -45,20 +48,26 @@ class Upload:
 
 
 class Uploads:
-    """One folder for uploads; ``max_bytes`` bounds each file in octets."""
+    """One folder for uploads; ``max_bytes`` bounds each file in octets.
+
+    What a service that was killed left unfinished is removed. Raises OSError.
+    """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
+        for unfinished in folder.glob(f"{_PREFIX}*"):
+            unfinished.unlink(missing_ok=True)
 
     def open(self, name: str) -> Upload | ErrorReply:
         """Begin an upload of a plain name (no folders); or the error to answer."""
         parts = split(name)
         if parts is None or len(parts) != 1 or parts[0].startswith("."):
             return ErrorReply(ErrorCode.ACCESS_VIOLATION, "uploads take plain names only")
-        if (self.folder / parts[0]).exists():
-            return ErrorReply(ErrorCode.FILE_EXISTS, "nothing is overwritten")
         try:
+            # a name may be longer in UTF-8 than it was on the wire, too long for the file system
+            if (self.folder / parts[0]).exists():
+                return ErrorReply(ErrorCode.FILE_EXISTS, "nothing is overwritten")
             return Upload(self.folder, parts[0])
         except OSError as error:
             return ErrorReply(ErrorCode.DISK_FULL, f"cannot be stored: {error.strerror}")

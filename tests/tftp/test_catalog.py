@@ -2,6 +2,7 @@
 
 import ipaddress
 import threading
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -12,7 +13,7 @@ from itl.roles import Role
 from itl.signedfile import parse_signed_file
 from itl.signing import Verdict, verify
 from itl.trustlist import parse_trust_list
-from tftp.catalog import Catalog, CatalogError, Offer
+from tftp.catalog import MAX_SIGNED_BYTES, Catalog, CatalogError, Offer
 from tftp.configuration import TemplateProblemError
 from tftp.content import ErrorReply, Later, Octets, whole
 from tftp.packets import ErrorCode
@@ -169,6 +170,13 @@ def test_a_file_of_the_root_goes_before_what_is_made(make):
     assert fetch(catalog, "placed.sgn") == b"as it is"
 
 
+def test_firmware_that_cisco_signed_goes_out_as_it_is(make, real_files):
+    catalog, _, root = make()
+    made = min((real_files / "firmware").rglob("*.loads"))
+    (root / made.name).write_bytes(made.read_bytes())
+    assert fetch(catalog, f"{made.name}.sgn") == made.read_bytes()
+
+
 def test_what_is_signed_already_is_not_signed_again(make):
     catalog, _, root = make()
     (root / "load.xml").write_bytes(b"payload")
@@ -181,7 +189,11 @@ def test_what_is_signed_already_is_not_signed_again(make):
 def test_https_wants_the_unsigned_body(make):
     catalog, _, root = make()
     (root / "ring.xml").write_bytes(b"<ring/>")
+    (root / "load.sgn").write_bytes(b"signed by its maker")
     assert fetch(catalog, "ring.xml.sgn", unsigned=True) == b"<ring/>"
+    assert fetch(catalog, "load.sgn", unsigned=True) == b"signed by its maker"
+    for name in ("missing.sgn", ".sgn", "SEP00AABBCCDDEE.cnf.xml.sgn"):
+        assert isinstance(fetch(catalog, name, unsigned=True), ErrorReply)
 
 
 def test_a_phone_whose_certificate_is_known_gets_it_encrypted(make, signers):
@@ -223,7 +235,9 @@ def test_other_lists_for_some_phones(make, tmp_path):
     ]
     catalog, _, _ = make(offers=offers)
     assert fetch(catalog, "ITLSEP00AA00AA00AA.tlv") == octets
-    assert fetch(catalog, "CTLFile.tlv", peer="198.51.100.7") == octets
+    for inside in ("198.51.100.7", "::ffff:198.51.100.7"):  # the latter on a socket for both
+        assert fetch(catalog, "CTLFile.tlv", peer=inside) == octets
+    assert fetch(catalog, "CTLFile.tlv", peer="fe80::1%eth0").expected
     assert fetch(catalog, "ITLFile.tlv", peer="198.51.100.7").expected
     assert roles(fetch(catalog, "ITLFile.tlv")) == roles(fetch(plain, "ITLFile.tlv"))
     with pytest.raises(ItlError):
@@ -239,8 +253,67 @@ def test_rules_case_and_uploads_are_options(make, tmp_path):
     assert fetch(catalog, "old/RING.XML") == b"ring"
     assert fetch(catalog, "log") == b"log"
     assert fetch(catalog, "log.sgn").code is ErrorCode.NOT_FOUND
-    with pytest.raises(CatalogError, match="rule"):
-        make(rules=[("(", "")])
+    for rule in (("(", ""), ("a(.*)", r"\2")):
+        with pytest.raises(CatalogError, match="rule"):
+            make(rules=[rule])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "asked"), [(r"[^.]*", "anything"), (r"r|ring", "ring"), (r"(x)?ring", "ring")]
+)
+def test_a_rule_replaces_the_whole_name_once(make, pattern, asked):
+    catalog, _, root = make(rules=[(pattern, "tones.xml")])
+    (root / "tones.xml").write_bytes(b"<tones/>")
+    assert fetch(catalog, asked) == b"<tones/>"
+    assert parse_signed_file(fetch(catalog, f"{asked}.sgn")).payload == b"<tones/>"
+
+
+def test_an_upload_takes_the_place_of_nothing_that_is_ours(make, tmp_path):
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    catalog, _, root = make(uploads=uploads)
+    (root / "ring.xml").write_bytes(b"<ring/>")
+    names = (
+        *("ITLFile.tlv", "CTLFile.tlv", f"ITLSEP{MAC}.tlv", f"ext_ITLSEP{MAC}.tlv"),
+        *("ring.xml", "ring.xml.sgn", "ring.xml.sha512", "XMLDefault.cnf.xml.sgn"),
+        *(f"SEP{MAC}.cnf.xml", f"SEP{MAC}.cnf.xml.sgn"),
+    )
+    before = {name: fetch(catalog, name) for name in names}
+    for name in (*names, ".upload-half", "mine"):
+        (uploads / name).write_bytes(b"forged")
+    after = {name: fetch(catalog, name) for name in names}
+    assert after.pop(f"ext_ITLSEP{MAC}.tlv") == b"forged"  # nobody else has it
+    assert after.items() <= before.items()
+    assert fetch(catalog, "mine") == b"forged"
+    assert fetch(catalog, "mine.sgn").code is ErrorCode.NOT_FOUND
+    assert fetch(catalog, ".upload-half").code is ErrorCode.NOT_FOUND
+
+
+def test_a_request_that_nobody_follows_up_holds_no_file_open(make):
+    catalog, _, root = make()
+    (root / "ring.xml").write_bytes(b"<ring/>")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for digest in ("sgn", "sha512"):
+        assert isinstance(catalog.find(f"ring.xml.{digest}", PEER), Later)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_is_too_large_to_sign_is_said_to_be(make):
+    catalog, _, root = make()
+    with (root / "huge").open("wb") as file:
+        file.truncate(MAX_SIGNED_BYTES + 1)
+    refused = fetch(catalog, "huge.sgn")
+    assert (refused.code, refused.text[:5]) == (ErrorCode.UNDEFINED, "above")
+    assert fetch(catalog, "huge.sgn.sgn").code is ErrorCode.NOT_FOUND
+
+
+def test_a_file_replaced_is_signed_again(make):
+    catalog, _, root = make()
+    (root / "ring.xml").write_bytes(b"<ring/>")
+    assert parse_signed_file(fetch(catalog, "ring.xml.sgn")).payload == b"<ring/>"
+    (root / "new").write_bytes(b"<othr/>")  # of the same size
+    (root / "new").replace(root / "ring.xml")
+    assert parse_signed_file(fetch(catalog, "ring.xml.sgn")).payload == b"<othr/>"
 
 
 def test_a_template_of_ones_own_and_what_is_wrong_with_it(make, tmp_path):

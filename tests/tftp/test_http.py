@@ -1,8 +1,10 @@
 """The catalog over HTTP and HTTPS, asked by curl and by octets written out."""
 
+import random
 import socket
+import ssl
 import subprocess
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pytest
@@ -37,6 +39,16 @@ async def web(find, **keywords):
             )
             yield port, events
             stop.set()
+
+
+async def event(events, **wanted):
+    """The first event with these values, once there is one."""
+    with trio.fail_after(5):
+        while True:
+            for each in events:
+                if all(each.get(key) == value for key, value in wanted.items()):
+                    return each
+            await trio.sleep(0.005)  # reports come by a plain call
 
 
 async def ask(port, request):
@@ -78,6 +90,7 @@ async def test_whole_files_parts_and_heads(find, folder):
             (b"bytes=10000-", config[10000:], "bytes 10000-10239/10240"),
             (b"bytes=-5", config[-5:], "bytes 10235-10239/10240"),
             (b"bytes=5-99999", config[5:], "bytes 5-10239/10240"),
+            (b"Bytes=-99999", config, "bytes 0-10239/10240"),
         ):
             status, headers, body = await ask(port, b"GET /config HTTP/1.1\r\nRange: " + asked)
             assert (status, body, headers["content-range"]) == (206, expected, span)
@@ -89,9 +102,14 @@ async def test_whole_files_parts_and_heads(find, folder):
         other = b"GET /config HTTP/1.1\r\nRange: bytes=0-0\r\nIf-Range: "
         assert (await ask(port, other + b'"other"'))[0] == 200
         assert (await ask(port, other + tag))[0] == 206
-        assert (await ask(port, b"GET /config HTTP/1.1\r\nIf-None-Match: " + tag))[0] == 304
-        status, headers, body = await ask(port, b"HEAD /config HTTP/1.1")
-        assert (status, headers["content-length"], body) == (200, "10240", b"")
+        for known in (tag, b"W/" + tag, b'"other", ' + tag, b'"x"\r\nIf-None-Match: ' + tag, b"*"):
+            asked = b"GET /config HTTP/1.1\r\nIf-None-Match: " + known
+            status, headers, body = await ask(port, asked)
+            assert (status, headers["etag"].encode(), body) == (304, tag, b"")
+        assert (await ask(port, b'GET /config HTTP/1.1\r\nIf-None-Match: "other"'))[0] == 200
+        for more in (b"", b"\r\nRange: bytes=0-0"):  # which is of GET alone
+            status, headers, body = await ask(port, b"HEAD /config HTTP/1.1" + more)
+            assert (status, headers["content-length"], body) == (200, "10240", b"")
         assert (await ask(port, b"GET /empty HTTP/1.1"))[2] == b""
         assert (await ask(port, b"GET /made HTTP/1.1"))[2] == b"made"
         assert events[0]["event"] == "http.transfer"
@@ -108,13 +126,21 @@ async def test_whole_files_parts_and_heads(find, folder):
         (b"/config%00", 403),
         (b"/busy", 503),
         (b"/", 403),
+        (b"http://x/../root/config", 403),
+        (b"*", 404),
+        (b"/con%fffig", 404),
+        (b"/%2fdev/null", 404),
+        (b"/proc/self/environ", 404),
+        (b"/" + b"n" * 256, 414),
     ],
 )
 async def test_errors(find, target, status):
     async with web(find) as (port, events):
         assert (await ask(port, b"GET " + target + b" HTTP/1.1"))[0] == status
         assert events[0]["event"] == "http.error"
-        assert (await ask(port, b"PUT /config HTTP/1.1\r\nContent-Length: 0"))[0] == 405
+        status, headers, _ = await ask(port, b"PUT /config HTTP/1.1\r\nContent-Length: 0")
+        assert (status, headers["allow"]) == (405, "get, head")
+        assert events[1]["status"] == 405
 
 
 async def test_https_with_curl(find, folder, tmp_path, program):
@@ -130,4 +156,177 @@ async def test_https_with_curl(find, folder, tmp_path, program):
                 command, capture_stdout=True, stderr=subprocess.STDOUT, check=False
             )
         assert ran.stdout == (folder / "config").read_bytes()
-        assert events[0]["event"] == "https.transfer"
+        assert (await event(events, event="https.transfer"))["bytes"] == 10240
+
+
+async def test_an_identity_that_was_renewed_is_shown_to_the_next_client(find, tmp_path):
+    pem = tmp_path / "identity.pem"
+    authorities = trustme.CA(), trustme.CA()
+    async with web(find, identity=pem_of(authorities[0], pem)) as (port, _):
+        for authority in (*authorities, authorities[1]):
+            if authority is authorities[1]:
+                pem_of(authority, pem)
+            context = ssl.create_default_context()
+            authority.configure_trust(context)
+            stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", port, ssl_context=context)
+            async with stream:
+                await stream.do_handshake()
+        pem.write_text("no identity")  # the one before stays
+        stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", port, ssl_context=context)
+        async with stream:
+            await stream.do_handshake()
+
+
+def pem_of(authority, path):
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture
+def large(folder):
+    """A file that no socket's buffers hold."""
+    (folder / "large").write_bytes(bytes(24 << 20))
+    return folder / "large"
+
+
+async def opened(port, target=b"/large"):
+    """A connection that asked for something and reads little of it."""
+    with socket.socket() as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        made.connect(("127.0.0.1", port))
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(made.dup()))
+    await stream.send_all(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert await stream.receive_some(500)
+    return stream
+
+
+async def test_a_client_that_goes_away_is_told_as_gone(find, large):
+    async with web(find) as (port, events):
+        stream = await opened(port)
+        await stream.aclose()
+        told = await event(events, file="large")
+        assert told["outcome"] == "gone"
+        assert told["bytes"] < large.stat().st_size
+
+
+async def test_a_client_that_takes_nothing_is_let_go(find, large, monkeypatch):
+    monkeypatch.setattr("tftp.http_server.WRITE_SECONDS", 0.05)
+    async with web(find) as (port, events), await opened(port):
+        assert (await event(events, file="large"))["outcome"] == "gone"
+
+
+async def test_a_file_that_changes_midway_ends_the_connection_early(find, large):
+    async with web(find) as (port, events):
+        async with await opened(port) as stream:
+            large.write_bytes(b"something else")
+            got = 500
+            with trio.fail_after(5):
+                while chunk := await stream.receive_some():
+                    got += len(chunk)
+        assert got < 24 << 20
+        told = await event(events, file="large")
+        assert (told["outcome"], told["reason"]) == (
+            "failed",
+            "the file changed during the transfer",
+        )
+
+
+async def test_connections_are_bounded_for_each_address_and_in_all(find, monkeypatch):
+    monkeypatch.setattr("tftp.http_server.MAX_PER_ADDRESS", 2)
+    monkeypatch.setattr("tftp.http_server.MAX_CONNECTIONS", 3)
+    async with web(find) as (port, events):
+
+        async def served(host):
+            stream = await trio.open_tcp_stream("127.0.0.1", port, local_address=host)
+            held.append(stream)
+            with trio.fail_after(5), suppress(trio.BrokenResourceError):
+                await stream.send_all(b"HEAD /one HTTP/1.1\r\nHost: x\r\n\r\n")
+                return (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+            return False
+
+        held = []
+        assert [await served("127.0.0.1") for _ in range(3)] == [True, True, False]
+        refused = await event(events, event="http.refused_connection")
+        assert refused["reason"] == "2 connections of this address are open, 2 in all"
+        assert [await served(f"127.0.0.{n}") for n in (2, 3)] == [True, False]
+        await held[0].aclose()
+        with trio.fail_after(5):
+            while not await served("127.0.0.3"):  # the server has to see the end first
+                await trio.lowlevel.checkpoint()
+        for stream in held:
+            await stream.aclose()
+
+
+async def test_a_request_that_does_not_arrive_and_idleness_end(find, monkeypatch):
+    monkeypatch.setattr("tftp.http_server.IDLE_SECONDS", 0.1)
+    async with web(find) as (port, _):
+        for said in (b"", b"GET /one HTTP/1.1\r\nA: "):
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                if said:
+                    await stream.send_all(said)
+                with trio.fail_after(5):
+                    assert await stream.receive_some() == b""
+
+
+async def raw(port, octets):
+    """All that comes for ``octets``, until the server ends the connection."""
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(octets)
+        got = b""
+        with trio.fail_after(5), suppress(trio.BrokenResourceError):
+            while chunk := await stream.receive_some():
+                got += chunk
+        return got
+
+
+HOST = b" HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_octets", "status"),
+    [
+        (b"GET /one\r\n\r\n", 400),
+        (b"GET /one HTTP/1.1\r\n\r\n", 400),
+        (b"GET /on\xffe" + HOST + b"\r\n", 400),
+        (b"GET /one" + HOST + b"A : b\r\n\r\n", 400),
+        (b"GET /one" + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+        (b"GET /one" + HOST + b"A: " + b"a" * 40_000, 431),
+        (b"GET /one" + HOST + b"A: b\r\n" * 9000, 431),
+        (b"\x16\3\1\0\xf8\1\0\0\xf4\3\3" + bytes(300), 400),
+        (b"POST /one" + HOST + b"Content-Length: 99999999\r\n\r\nx", 405),
+        (
+            b"GET /one" + HOST + b"Connection: upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            403,
+        ),
+    ],
+)
+async def test_what_is_no_request_is_refused_and_the_connection_ends(find, request_octets, status):
+    async with web(find) as (port, _):
+        got = await raw(port, request_octets)
+        assert got.startswith(b"HTTP/1.1 %d " % status)
+        assert got.count(b"HTTP/1.1 ") == 1
+
+
+async def test_no_second_request_hides_in_a_first_one_with_two_lengths(find):
+    hidden = b"GET /config" + HOST + b"\r\n"
+    async with web(find) as (port, events):
+        two = b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        # the first may be lost to what follows it
+        assert (await raw(port, b"GET /one" + HOST + two + hidden)).count(b"HTTP/1.1 ") < 2
+        assert (await ask(port, b"GET /exact HTTP/1.1"))[0] == 200
+        await event(events, file="exact")
+        assert "config" not in [each["file"] for each in events]
+
+
+async def test_noise_ends_its_own_connection_only(find):
+    noise = random.Random(6)
+    words = [b"GET ", b"/one", b" HTTP/1.1", b"\r\n", b"Host: x", b": ", b"\0", b"PRI * HTTP/2.0"]
+    words += [b"\r\n\r\n", b"Transfer-Encoding: chunked", b"Expect: 100-continue", b"-1", b"\xff"]
+    words += [b"Upgrade: h2c", b"SM\r\n\r\n", b"\0\0\4\1\5\0\0\0\1abcd", b"Connection: upgrade"]
+    async with web(find) as (port, _):
+        for _ in range(150):
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                with suppress(trio.BrokenResourceError):
+                    await stream.send_all(b"".join(noise.choices(words, k=12)))
+        assert (await ask(port, b"GET /one HTTP/1.1"))[2] == b"\0"

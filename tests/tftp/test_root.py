@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,8 @@ def tree(tmp_path):
     (root / "loop").symlink_to("loop")
     (root / "inside").symlink_to("New_Zealand/../file")
     (root / "folder").symlink_to("New_Zealand")
+    for n in range(12):  # each a link to the one before
+        (root / f"deep{n}").symlink_to(f"deep{n - 1}" if n else "file")
     os.mkfifo(root / "fifo")
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(root / "sock"))
@@ -44,6 +47,7 @@ def tree(tmp_path):
         ("New_Zealand//g3-tones.xml", b"tones"),
         ("inside", b"in root"),
         ("folder/g3-tones.xml", b"tones"),
+        ("deep7", b"in root"),
     ],
 )
 def test_files_of_the_root(tree, name, octets):
@@ -64,7 +68,9 @@ def test_files_of_the_root(tree, name, octets):
         "up/secret",
         "up/root/../secret",
         "loop",
+        "deep11",
         "fifo",
+        "fifo/x",
         "sock",
         "New_Zealand",
         "",
@@ -78,6 +84,15 @@ def test_files_of_the_root(tree, name, octets):
         "%2e%2e/secret",
         "x" * 255,
         "\ufffd",
+        "\ufffd" * 255,
+        "/dev/null",
+        "/proc/self/environ",
+        "..\\..\\secret",
+        ".../secret",
+        "~/secret",
+        "//127.0.0.1/secret",
+        "C:\\secret",
+        "file::$DATA",
     ],
 )
 def test_everything_else_is_refused(tree, name):
@@ -105,6 +120,40 @@ def test_no_mixture_reaches_the_secret(tmp_path_factory, parts):
 def test_another_case_is_found_only_when_allowed(tree):
     assert isinstance(Root(tree).open("FILE"), ErrorReply)
     assert whole(Root(tree, fold_case=True).open("new_zealand/G3-Tones.XML")) == b"tones"
+
+
+def test_another_case_of_a_file_that_came_later_or_went(tree):
+    root = Root(tree, fold_case=True)
+    long_ago = time.time() - 60
+    for present in (False, True, False):
+        (tree / "later").touch() if present else (tree / "later").unlink(missing_ok=True)
+        os.utime(tree, (long_ago, long_ago := long_ago + 1))  # its names are kept from now on
+        for _ in range(2):
+            assert isinstance(root.open("LATER"), OpenFile) == present
+    (tree / "FILE").write_bytes(b"as asked")
+    assert whole(root.open("FILE")) == b"as asked"
+    assert whole(root.open("fILE")) == b"as asked"  # of two the first in order
+
+
+def test_what_may_not_be_read_is_refused_and_no_root_is_none(tree, monkeypatch):
+    root = Root(tree)
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tftp.root.os.open", refused)  # the superuser may read everything
+    found = root.open("file")
+    assert (found.code, found.text) == (ErrorCode.ACCESS_VIOLATION, "the server may not read it")
+    with pytest.raises(PermissionError):
+        Root(tree)
+
+
+def test_a_folder_that_cannot_be_listed_has_no_other_cases(tree, monkeypatch):
+    def refused(_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("tftp.root.os.listdir", refused)
+    assert Root(tree, fold_case=True).open("FILE").code is ErrorCode.NOT_FOUND
 
 
 def test_a_file_that_changes_during_a_transfer_is_noticed(tree):
