@@ -16,7 +16,10 @@ RECORD_FILE = "run.json"
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """What ``DIR/run.json`` holds: process id, and address and port of each service."""
+    """What ``DIR/run.json`` holds: process id, and address and port of each service.
+
+    ``kept``: why the daemon answers from what it had, not from what is on disk; None: it does not.
+    """
 
     pid: int
     tvs: tuple[str, int]
@@ -24,6 +27,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     http: tuple[str, int] | None = None
     https: tuple[str, int] | None = None
     metrics: tuple[str, int] | None = None
+    kept: str | None = None
 
 
 @contextmanager

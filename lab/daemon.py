@@ -5,12 +5,13 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
 import trio
 
 from conf import ConfError
@@ -275,6 +276,11 @@ class _Daemon:
         while True:
             await trio.sleep(self.plane.settings.serve.watch_seconds)
             await self._refresh(record)
+            if record.kept != self.problem:
+                with suppress(OSError):  # of a full disk; tried again
+                    told = msgspec.structs.replace(record, kept=self.problem)
+                    write_record(self.state, told)
+                    record = told
 
     async def _until_stopped(self, signals: AsyncIterator[int], record: RunRecord) -> None:
         async for number in signals:

@@ -32,12 +32,13 @@ def status(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
         return _unwell(f"no daemon runs on {state}", json=json)
     try:
         node = load_node(state)
-    except ConfError as error:
+    except ConfError as error:  # the daemon may go on all the same, but nobody can compare
         return _unwell(str(error), json=json)
     findings = trio.run(examine, node, record)
     well = all(finding.ok for finding in findings)
     if json:
-        terminal.emit({"well": well, "pid": record.pid, "findings": findings})
+        found = {"well": well, "pid": record.pid, "kept": record.kept, "findings": findings}
+        terminal.emit(found)
     else:
         for finding in findings:
             word = "ok" if finding.ok else "NOT OK"
@@ -46,6 +47,9 @@ def status(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
                 f"{terminal.clean(finding.found)} ({finding.milliseconds:g} ms)",
                 soft_wrap=True,
             )
+        if record.kept is not None:
+            kept = f"what is on disk is not in force, and what was there before is: {record.kept}"
+            terminal.console.print(terminal.clean(kept), soft_wrap=True)
         terminal.console.print(f"pid {record.pid}: {'well' if well else 'unwell'}")
     return EXIT_WELL if well else EXIT_UNWELL
 

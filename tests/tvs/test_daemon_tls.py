@@ -121,17 +121,6 @@ def test_settings_that_cannot_be_are_refused_at_the_start(
     assert "Traceback" not in refused.stderr
 
 
-def test_a_key_that_is_not_the_certificates_refuses_to_start(node: Path) -> None:
-    state = node
-    identity, other = (state / "identities" / f"{name}.pem" for name in ("TVS", "CAPF"))
-    certificate = other.read_text()[other.read_text().index("-----BEGIN CERTIFICATE") :]
-    key = identity.read_text()[: identity.read_text().index("-----BEGIN CERTIFICATE")]
-    identity.write_text(key + certificate)
-    refused = trustlab("serve", "--tvs-port", "0", "--tftp-port", "0", state=state)
-    assert refused.returncode == 2
-    assert "TVS.pem: the private key is not the one of the certificate" in refused.stderr
-
-
 def test_an_expiring_identity_starts_with_a_warning(
     node: Path, program: Callable[[str], str]
 ) -> None:
