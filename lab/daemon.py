@@ -31,7 +31,7 @@ from lab.process import allow_all_descriptors, settle
 from lab.reload import taken_up
 from lab.sockets import address_of, bind_udp, listen_tcp
 from lab.web import Web, open_web
-from lab.workers import Worker
+from lab.workers import Counted, Worker, counted
 from tftp.server import serve_tftp
 from tvs.server import Counters
 
@@ -206,10 +206,16 @@ class _Daemon:
         yield from ports.web.services(plane, report=report, policy=file_answer, stop=stop)
         if ports.scrapes is not None:
             gauges = Gauges(
-                plane, self.counters, problem=lambda: self.problem, lost=lambda: self.log.lost
+                plane,
+                counted=self._counted,
+                problem=lambda: self.problem,
+                lost=lambda: self.log.lost,
             )
             self.metrics.registry.register(gauges)
             yield partial(serve_metrics, ports.scrapes, text=self.metrics.text, stop=stop)
+
+    def _counted(self) -> list[Counted]:
+        return [counted(self.counters), *(worker.counted for worker in self._workers)]
 
     def _workers_beside(self, doors: list[Door]) -> list[Worker]:
         tvs = self.plane.settings.tvs

@@ -4,7 +4,7 @@ Everything here is a reader: a service never knows that it is counted. Label val
 fixed sets, so that nobody from outside can grow them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -15,29 +15,21 @@ from prometheus_client.samples import Sample
 from itl.certificates import describe
 from lab.events import Event
 from lab.plane import TrustPlane
-from tvs.server import Counters
+from lab.workers import Counted
+from tftp.packets import ErrorCode
+from tftp.transfer import Ending
+from tvs.answers import Cause
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ANSWER_SECONDS = (0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 _TRANSFER_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
-# The words of a TVS answer's reason, sorted into kinds; the first that is contained counts.
-_REASONS = {
-    "refused by the override": "override",
-    "the policy refuses": "expired",
-    "other octets": "same key, other certificate",
-    "renewed after the export": "renewed after the export",
-    "serial known": "serial of another issuer",
-    "not in any store, and no certificate": "not a certificate",
-    "not in any store": "in no store",
-    "names no": "incomplete request",
-    "holds no certificate": "incomplete request",
-    "is not known": "unknown command",
-}
+_CAUSES = frozenset(Cause)
 _VERDICTS = frozenset({"trusted", "not trusted", "unknown command"})
 _REQUESTS = frozenset({"query", "verify"})
-_OUTCOMES = frozenset(
-    {"done", "unconfirmed", "refused", "timed out", "failed", "gone", "malformed", "not found"}
+_PROBLEMS = frozenset(
+    {"refused", "timed out", "malformed", "handshake failed", "lost", "dropped", "failed"}
 )
+_OUTCOMES = frozenset({*Ending, *(code.name.lower().replace("_", " ") for code in ErrorCode)})
 
 
 class Metrics:
@@ -96,20 +88,17 @@ class Metrics:
         elif name in {"tvs.connection", "tvs.refused_connection"}:
             held_back = event.get("held_back")
             count = 1 + held_back if isinstance(held_back, int) else 1
-            self._problems.labels(_one_of(_OUTCOMES, event.get("outcome"))).inc(count)
+            self._problems.labels(_one_of(_PROBLEMS, event.get("outcome"))).inc(count)
         elif name.startswith(("tftp.", "http", "https.")) and "file" in event:
             self._read_transfer(name.partition(".")[0], event)
         elif name == "plane.refused":
             self._refused_changes.inc()
 
     def _read_answer(self, event: Event) -> None:
-        verdict = _one_of(_VERDICTS, event.get("outcome"))
-        reason = str(event.get("reason"))
-        kind = next((kind for part, kind in _REASONS.items() if part in reason), "other")
         self._answers.labels(
             _one_of(_REQUESTS, event.get("request")),
-            verdict,
-            "in a store" if verdict == "trusted" else kind,
+            _one_of(_VERDICTS, event.get("outcome")),
+            _one_of(_CAUSES, event.get("cause")),
         ).inc()
         self._answer_seconds.observe(_seconds(event))
 
@@ -143,20 +132,20 @@ class Metrics:
 class Gauges(Collector):
     """What is looked up when a scrape comes: the plane, the connections, the event log.
 
-    ``problem`` tells why what is on disk is not in force, ``lost`` how many events could not be
-    written.
+    ``counted`` tells of each process's connections, ``problem`` why what is on disk is not in
+    force, ``lost`` how many events could not be written.
     """
 
     def __init__(
         self,
         plane: TrustPlane,
-        counters: Counters,
         *,
+        counted: Callable[[], Iterable[Counted]],
         problem: Callable[[], str | None],
         lost: Callable[[], int],
     ) -> None:
         self._plane = plane
-        self._counters = counters
+        self._counted = counted
         self._problem = problem
         self._lost = lost
 
@@ -166,7 +155,7 @@ class Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The values of this moment."""
-        plane, counters = self._plane, self._counters
+        plane, counted = self._plane, sum(self._counted(), Counted())
         yield GaugeMetricFamily(
             "trustlab_trusted_certificates",
             "Certificates that TVS answers from.",
@@ -194,14 +183,14 @@ class Gauges(Collector):
             lists.add_metric((name,), len(octets))
         yield lists
         yield GaugeMetricFamily(
-            "trustlab_tvs_connections_open", "Open connections to TVS.", value=counters.open
+            "trustlab_tvs_connections_open", "Open connections to TVS.", value=counted.open
         )
         handshakes = CounterMetricFamily(
             "trustlab_tvs_handshakes", "TLS handshakes with TVS.", labels=("version",)
         )
-        for version, count in counters.versions.items():
+        for version, count in counted.versions.items():
             handshakes.add_metric((version,), count)
-        handshakes.add_metric(("failed",), counters.handshakes_failed)
+        handshakes.add_metric(("failed",), counted.failed)
         yield handshakes
         yield CounterMetricFamily(
             "trustlab_events_lost",

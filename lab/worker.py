@@ -17,8 +17,10 @@ from lab.events import Event
 from lab.plane import TrustPlane
 from lab.process import allow_all_descriptors, settle
 from lab.reload import taken_up
-from lab.workers import READY, WorkerTask
+from lab.workers import COUNTED, READY, WorkerTask, counted
+from tvs.server import Counters
 
+COUNT_SECONDS = 1.0
 _STDIN, _STDOUT = 0, 1
 
 
@@ -52,11 +54,12 @@ async def _serve(task: WorkerTask, plane: TrustPlane) -> None:
         )
         for number, profile in task.sockets.items()
     ]
-    stop = trio.Event()
+    stop, counters = trio.Event(), Counters()
     async with trio.open_nursery() as watching:
         watching.start_soon(_watch, plane)
+        watching.start_soon(_tell_counts, counters)
         async with trio.open_nursery() as serving:
-            await serving.start(_serve_doors, doors, plane, stop)
+            await serving.start(_serve_doors, doors, plane, stop, counters)
             _tell(READY)
             settle()
             async for _ in trio.lowlevel.FdStream(os.dup(_STDIN)):
@@ -71,9 +74,28 @@ async def _serve_doors(
     doors: list[Door],
     plane: TrustPlane,
     stop: trio.Event,
+    counters: Counters,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    await serve_doors(doors, plane, worker=0, report=_tell, stop=stop, task_status=task_status)
+    await serve_doors(
+        doors,
+        plane,
+        worker=0,
+        report=_tell,
+        stop=stop,
+        counters=counters,
+        task_status=task_status,
+    )
+
+
+async def _tell_counts(counters: Counters) -> None:
+    told = None
+    while True:
+        await trio.sleep(COUNT_SECONDS)
+        now = counted(counters)
+        if now != told:
+            told = now
+            _tell({"event": "tvs.worker", "outcome": COUNTED, **msgspec.structs.asdict(now)})
 
 
 async def _watch(plane: TrustPlane) -> None:

@@ -1,12 +1,14 @@
 """Further processes that answer TVS, started and watched by the daemon.
 
 A worker listens on sockets it inherits, reads the node's state for itself, and writes its events,
-one JSON object a line, to its standard output. On its standard input a line means that settings
-are to be read again, and the end that it is to stop: so it never outlives the daemon.
+and each second its counts, one JSON object a line, to its standard output. On its standard input a
+line means that settings are to be read again, and the end that it is to stop: so it never outlives
+the daemon.
 """
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,15 +19,39 @@ import trio
 from lab import LabError
 from lab.doors import Door
 from lab.events import Event, Reader
+from tvs.server import Counters
 from tvs.tls import Profile
 
 READY: Event = {"event": "tvs.worker", "outcome": "ready"}
+COUNTED = "counted"  # the outcome of a message that holds counts
 RESTART_SECONDS = 1.0
 _STOP_SECONDS = 0.5  # beyond the drain that a worker grants its connections
 
 
 class WorkerError(LabError):
     """A worker that ended before it answered; its own words are on standard error."""
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Connections of one process: open now, and handshakes since its start, ended well or badly.
+
+    ``versions`` are those that ended well, by TLS version ("TLSv1.2").
+    """
+
+    open: int = 0
+    failed: int = 0
+    versions: dict[str, int] = {}
+
+    def __add__(self, other: "Counted") -> "Counted":
+        """Both together."""
+        versions = Counter(self.versions)
+        versions.update(other.versions)
+        return Counted(self.open + other.open, self.failed + other.failed, dict(versions))
+
+
+def counted(counters: Counters) -> Counted:
+    """What others want to know of a TVS's counters."""
+    return Counted(counters.open, counters.handshakes_failed, dict(counters.versions))
 
 
 class WorkerTask(msgspec.Struct, frozen=True):
@@ -53,6 +79,12 @@ class Worker:
         self._task = WorkerTask(str(state), dict(overrides), self._sockets)
         self._report = report
         self._process: trio.Process | None = None
+        self._before, self._now = Counted(), Counted()
+
+    @property
+    def counted(self) -> Counted:
+        """Its connections as of the last second, those of processes that ended before included."""
+        return self._before + self._now
 
     async def run(
         self,
@@ -86,6 +118,8 @@ class Worker:
                 await self._relay(process, ready.set)
                 code = await process.wait()
                 nursery.cancel_scope.cancel()
+            self._before = msgspec.structs.replace(self.counted, open=0)
+            self._now = Counted()
             if stop.is_set():
                 return
             if not ready.is_set():
@@ -114,6 +148,8 @@ class Worker:
                 event: dict[str, object] = msgspec.json.decode(line)
                 if event == READY:
                     ready()
+                elif event.get("outcome") == COUNTED:
+                    self._now = msgspec.convert(event, Counted)
                 else:
                     self._report(event)
 

@@ -5,8 +5,8 @@ import re
 
 from OpenSSL import SSL
 
-from itl.certificates import CertificateError, describe
-from tvs.answers import Answer
+from itl.certificates import CertificateError
+from tvs.answers import Answer, read_asked
 from tvs.messages import Command, Request
 from tvs.tls import shown_certificate
 
@@ -46,6 +46,7 @@ def answer_event(
         "peer": peer,
         "request": _KINDS.get(request.command, f"command {request.command}"),
         "outcome": found.verdict,
+        "cause": found.cause,
         "reason": _short(found.reason),
         "certificate": _asked_about(request, found),
         "stores": sorted(entry.stores) if entry else [],
@@ -70,10 +71,10 @@ def answer_event(
 
 def _asked_about(request: Request, found: Answer) -> dict[str, object] | None:
     """The certificate that the question is about, as far as it is known."""
-    if request.certificate is not None:
+    entry = found.entry
+    if request.certificate is not None and (entry is None or entry.der != request.certificate):
         return _described(request.certificate)
-    if found.entry:
-        entry = found.entry
+    if entry:
         return {
             "subject": entry.subject,
             "issuer": entry.issuer,
@@ -99,7 +100,7 @@ def _short(text: str | None) -> str | None:
 
 def _described(der: bytes) -> dict[str, object]:
     try:
-        certificate = describe(der)
+        certificate = read_asked(der)
     except CertificateError:
         return {
             "subject": None,

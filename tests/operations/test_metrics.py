@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,33 @@ from conf.running import read_record
 from lab.cli.main import run
 from lab.metrics import Metrics
 from tests.daemons import serving, trustlab
-from tests.operations.clients import parsed, scraped
+from tests.operations.clients import (
+    Values,
+    connected,
+    eventually,
+    is_closed,
+    parsed,
+    reasons,
+    scraped,
+)
+from tftp.transfer import Ending
+from tvs.answers import Cause
 
-CONTRIB = Path(__file__).parents[2] / "contrib"
+PROJECT = Path(__file__).parents[2]
+CONTRIB = PROJECT / "contrib"
+OWN_ASKED = 8  # connections: the kernel deals them out to two processes
+SUFFIX = "_(bucket|count|sum)$"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of metrics."""
+
+    text: str
+    values: Values
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.values[name, tuple(sorted(labels.items()))]
 
 
 def test_no_endpoint_unless_it_is_asked_for(node: Path) -> None:
@@ -23,49 +49,108 @@ def test_no_endpoint_unless_it_is_asked_for(node: Path) -> None:
         assert record.metrics is None
 
 
-def test_what_phones_were_answered_is_counted(
-    node: Path, founded: Path, setting: Callable[[str, object], None]
-) -> None:
-    setting("metrics.enabled", True)
-    setting("metrics.port", 0)
-    with serving(node) as daemon:
+@pytest.fixture(scope="module")
+def page(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """What a daemon with two processes tells after phones asked it, well and badly."""
+    folder = tmp_path_factory.mktemp("metrics")
+    node = shutil.copytree(founded, folder / "node")
+    with (node / "trustlab.toml").open("a") as file:
+        file.write("[metrics]\nenabled = true\nport = 0\n")
+    with serving(node, "--workers", "2") as daemon:
         host, port = daemon.tvs
         own = node / "identities" / "CallManager.pem"
-        stranger = node.parent / "stranger.pem"
-        made = run(
-            [
-                *("--state", str(node.parent / "elsewhere"), "init", "--cluster", "x"),
-                *("--node", "other", "--address", "127.0.0.1"),
-            ]
-        )
-        assert made == 0
-        stranger = node.parent / "elsewhere" / "identities" / "CallManager.pem"
-        assert run(["tvs", "verify", f"{host}:{port}", str(own), "--json"]) == 0
-        assert run(["tvs", "verify", f"{host}:{port}", str(stranger), "--json"]) == 1
+        stranger = ("--cluster", "x", "--node", "other", "--address", "127.0.0.1")
+        assert run(["--state", str(folder / "elsewhere"), "init", *stranger]) == 0
+        unknown = folder / "elsewhere" / "identities" / "CallManager.pem"
+        asked = ["tvs", "verify", f"{host}:{port}"]
+        for _ in range(OWN_ASKED):
+            assert run([*asked, str(own), "--json"]) == 0
+        assert run([*asked, str(unknown), "--json"]) == 1
         assert trustlab("status", state=node).returncode == 0
         boot = ("phone", "boot", "--tftp", f"127.0.0.1:{daemon.tftp[1]}", "--json")
-        run([*boot, "--phone-dir", str(node.parent / "phone"), "--mac", "001122334455"])
-        text, values = scraped(daemon)
+        run([*boot, "--phone-dir", str(folder / "phone"), "--mac", "001122334455"])
+        with connected(daemon) as garbled:
+            garbled.send(b"this is no TLS")
+            is_closed(garbled)
+        eventually(lambda: "handshake failed" in reasons(daemon, "tvs.connection"))
+        eventually(lambda: handshakes(scraped(daemon)[1]) == OWN_ASKED + 3)  # a worker tells late
+        return Page(*scraped(daemon))
 
-    def value(name: str, **labels: str) -> float:
-        return values[name, tuple(sorted(labels.items()))]
 
+def handshakes(values: Values) -> float:
+    return sum(v for (name, _), v in values.items() if name == "trustlab_tvs_handshakes_total")
+
+
+def test_what_phones_were_answered_is_counted(page: Page) -> None:
     yes = {"request": "verify", "verdict": "trusted", "reason": "in a store"}
     no = {"request": "verify", "verdict": "not trusted", "reason": "in no store"}
-    assert value("trustlab_tvs_answers_total", **yes) == 2
-    assert value("trustlab_tvs_answers_total", **no) == 1
-    assert value("trustlab_tvs_handshakes_total", version="TLSv1.3") == 3
-    assert value("trustlab_tvs_answer_seconds_count") == 3
+    assert page.value("trustlab_tvs_answers_total", **yes) == OWN_ASKED + 1  # status asks as well
+    assert page.value("trustlab_tvs_answers_total", **no) == 1
+    assert page.value("trustlab_tvs_handshakes_total", version="TLSv1.3") == OWN_ASKED + 2
+    assert page.value("trustlab_tvs_handshakes_total", version="failed") == 1
+    assert page.value("trustlab_tvs_problems_total", outcome="handshake failed") == 1
+    assert page.value("trustlab_tvs_connections_open") == 0
+    assert page.value("trustlab_tvs_answer_seconds_count") == OWN_ASKED + 2
+    assert page.value("trustlab_tvs_answer_seconds_bucket", le="5.0") == OWN_ASKED + 2
     files = {"service": "tftp", "outcome": "done", "expected": "false"}
-    assert value("trustlab_transfers_total", **files) >= 2
+    assert page.value("trustlab_transfers_total", **files) >= 2
+    assert page.value("trustlab_transfer_seconds_count", service="tftp") >= 2
+    assert page.value("trustlab_transfer_bytes_total", service="tftp") > 10_000
     missing = {"service": "tftp", "outcome": "not found", "expected": "true"}
-    assert value("trustlab_transfers_total", **missing) >= 1  # a CTL, on a non-secure cluster
-    assert value("trustlab_trusted_certificates") == 5
-    assert 1800 < value("trustlab_nearest_expiry_days", of="identities") < 1826
-    assert value("trustlab_lists_up_to_date") == 1
-    assert value("trustlab_list_bytes", file="ITLFile.tlv") > 5000
-    known = set(re.findall(r"^# HELP (\w+)", text, re.MULTILINE))
-    assert {re.sub("_(bucket|count|sum)$", "", name) for name in names_used()} <= known
+    assert page.value("trustlab_transfers_total", **missing) >= 1  # a CTL, on a non-secure cluster
+    assert page.value("trustlab_tftp_retransmissions_total") >= 0
+    assert page.value("trustlab_trusted_certificates") == 5
+    assert 1800 < page.value("trustlab_nearest_expiry_days", of="identities") < 1826
+    assert 1800 < page.value("trustlab_nearest_expiry_days", of="trusted") < 1826
+    assert page.value("trustlab_lists_up_to_date") == 1
+    assert page.value("trustlab_refused_changes_total") == 0
+    assert page.value("trustlab_events_lost_total") == 0
+    assert page.value("trustlab_list_bytes", file="ITLFile.tlv") > 5000
+
+
+def families(page: Page) -> dict[str, set[str]]:
+    """The labels of each metric, which the document names."""
+    found: dict[str, set[str]] = {}
+    for name, labels in page.values:
+        if not name.endswith("_created"):
+            found.setdefault(name, set()).update(label for label, _ in labels)
+    return found
+
+
+def test_the_document_names_each_metric_and_each_value_of_a_label(page: Page) -> None:
+    text = (PROJECT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    for name, labels in families(page).items():
+        row = next(line for line in text.splitlines() if f"`{re.sub(SUFFIX, '', name)}`" in line)
+        assert all(f"`{label}`" in row for label in labels - {"le"}), row
+    for word in (*Cause, *Ending):
+        assert f"`{word}`" in text
+
+
+def expressions() -> list[str]:
+    rules = (CONTRIB / "alerts.yaml").read_text()
+    panels = json.loads((CONTRIB / "grafana-dashboard.json").read_text())["panels"]
+    alerts = re.findall(r"expr: (?:\|\n((?: {10}.*\n)+)|(.*)\n)", rules)
+    shown = [target["expr"] for panel in panels for target in panel["targets"]]
+    return [*shown, *(block or line for block, line in alerts)]
+
+
+def test_panels_and_alerts_use_what_there_is(page: Page) -> None:
+    there = families(page)
+    found = expressions()
+    assert len(found) > 20
+    for expression in found:
+        assert (names := re.findall(r"trustlab_\w+", expression)), expression
+        for name, given in re.findall(r"(trustlab_\w+)(?:\{([^}]*)\})?", expression):
+            used = {part.split("=")[0].strip("!~ ") for part in given.split(",") if part}
+            assert used <= there[name] | {"instance"}, expression
+        by = {
+            word
+            for group in re.findall(r"by \(([^)]*)\)", expression)
+            for word in group.split(", ")
+        }
+        assert by <= {"instance"}.union(*(there[name] for name in names)), expression
+    values = re.findall(r'(?:outcome|verdict)=~?"([^"]+)"', " ".join(found))
+    assert {word for value in values for word in value.split("|")} <= {*Ending, "not trusted"}
 
 
 def test_a_refused_change_is_seen(node: Path, setting: Callable[[str, object], None]) -> None:
@@ -81,24 +166,9 @@ def test_a_refused_change_is_seen(node: Path, setting: Callable[[str, object], N
 
 
 @pytest.mark.parametrize(
-    ("reason", "kind"),
-    [
-        ("not in any store; issuer and serial unknown", "in no store"),
-        (
-            "not in any store; serial known, but issued by CN=a, not CN=b",
-            "serial of another issuer",
-        ),
-        (
-            "not in any store; issuer and serial unknown; a certificate … renewed after the export",
-            "renewed after the export",
-        ),
-        ("the query names no issuer", "incomplete request"),
-        ("refused by the override for SEP1; else: in X", "override"),
-        ("command 9 is not known; answered by 10, status 1 (assumed)", "unknown command"),
-        ("something new", "other"),
-    ],
+    ("cause", "label"), [("in no store", "in no store"), ("SEP1", "other"), (None, "other")]
 )
-def test_reasons_are_sorted_into_few_kinds(reason: str, kind: str) -> None:
+def test_nobody_makes_up_a_label(cause: str | None, label: str) -> None:
     metrics = Metrics()
     for device in ("SEP1", "SEP2"):  # who asked never becomes a label
         metrics.read(
@@ -107,19 +177,14 @@ def test_reasons_are_sorted_into_few_kinds(reason: str, kind: str) -> None:
                 "device": device,
                 "request": device,
                 "outcome": "not trusted",
-                "reason": reason,
+                "cause": cause,
+                "reason": device,
                 "milliseconds": 1,
             }
         )
-    labels = {"request": "other", "verdict": "not trusted", "reason": kind}
+    labels = {"request": "other", "verdict": "not trusted", "reason": label}
     key = ("trustlab_tvs_answers_total", tuple(sorted(labels.items())))
     assert parsed(metrics.text().decode())[key] == 2
-
-
-def names_used() -> set[str]:
-    """The metrics that the dashboard and the alert rules look at."""
-    files = [CONTRIB / "grafana-dashboard.json", CONTRIB / "alerts.yaml"]
-    return set(re.findall(r"\btrustlab_[a-z_]+", " ".join(path.read_text() for path in files)))
 
 
 def test_the_dashboard_is_one() -> None:
