@@ -9,6 +9,7 @@ import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
 from itl.certificates import describe
@@ -18,6 +19,7 @@ from tests.tvs.conftest import read_message, shaken
 from tests.tvs.test_answers import held, query_for, verify_for
 from tvs.answers import AnswerPolicy, answer
 from tvs.client import verify
+from tvs.happenings import answer_event
 from tvs.messages import Request, Response, encode_request, encode_response
 from tvs.server import Reply
 from tvs.snapshot import Snapshot, _stored_names
@@ -95,6 +97,25 @@ def test_a_certificate_that_no_answer_can_hold_is_verified_and_not_queried(rsa_k
     assert asked.response.status == 1
     assert asked.reason.endswith(f"its {len(made.der)} octets do not fit into an answer")
     assert answer(verify_for(made), snapshot, AnswerPolicy(), NOW).response.status == 0
+
+
+def test_a_stranger_s_certificate_of_many_names_is_not_read(rsa_keys) -> None:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")] * 1_000)
+    key = rsa_keys(3)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name_of("x"))
+    builder = builder.public_key(key.public_key()).serial_number(1)
+    builder = builder.not_valid_before(NOW).not_valid_after(NOW.replace(year=NOW.year + 1))
+    made = Made(builder.sign(key, hashes.SHA256()), key)
+    request = verify_for(made)
+    found = answer(request, Snapshot(), AnswerPolicy(ca="chain"), NOW)
+    assert found.response.status == 1
+    assert found.reason.endswith(f"{len(made.der)} octets, of which at most 8192 are read")
+    event = answer_event(request, found, peer="", milliseconds=0, facts={})
+    assert event["certificate"]["sha256"] == sha256(made.der).hexdigest()
+    known = Snapshot([held(made)])
+    found = answer(request, known, AnswerPolicy(), NOW)
+    event = answer_event(request, found, peer="", milliseconds=0, facts={})
+    assert (found.response.status, event["certificate"]["issuer"]) == (0, "CN=x;O=Lab;C=AU")
 
 
 async def test_a_client_s_odd_certificate_is_logged_by_its_fingerprint(serve, odd, certificates):
