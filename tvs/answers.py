@@ -8,6 +8,7 @@ that is a setting of :class:`AnswerPolicy`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
 
@@ -88,16 +89,36 @@ class AnswerPolicy:
         return self.devices.get(device) or self.devices.get(device.rsplit("-", 1)[-1])
 
 
+class Cause(StrEnum):
+    """Why an answer is as it is, in a name; the words beside it are for people."""
+
+    STORED = "in a store"
+    ISSUED = "issued by a trusted CA"
+    UNKNOWN = "in no store"
+    RENEWED = "renewed after the export"
+    OTHER_ISSUER = "serial of another issuer"
+    OTHER_OCTETS = "same key, other octets"
+    OTHER_KEY = "same serial, other key"
+    NO_CERTIFICATE = "not a certificate"
+    INCOMPLETE = "incomplete request"
+    EXPIRED = "expired"
+    TOO_LONG = "too long for an answer"
+    OVERRIDE = "override"
+    UNKNOWN_COMMAND = "unknown command"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is answered and why.
 
-    ``verdict`` is "trusted", "not trusted" or "unknown command"; ``reason`` and ``warnings`` are
-    words; ``entry`` is the trusted certificate asked about, or the CA it was trusted through.
+    ``verdict`` is "trusted", "not trusted" or "unknown command"; ``cause`` names why, ``reason``
+    and ``warnings`` are words; ``entry`` is the trusted certificate asked about, or the CA it was
+    trusted through.
     """
 
     response: Response
     verdict: str
+    cause: Cause
     reason: str
     entry: Entry | None = None
     warnings: tuple[str, ...] = ()
@@ -109,7 +130,7 @@ def answer(request: Request, snapshot: Snapshot, policy: AnswerPolicy, now: date
         number = (request.command + 1) & 0xFF  # one octet
         response = Response(number, request.session, Status.NOT_TRUSTED)
         reason = f"command {request.command} is not known; answered by {number}, status 1 (assumed)"
-        return Answer(response, "unknown command", reason)
+        return Answer(response, "unknown command", Cause.UNKNOWN_COMMAND, reason)
     if request.command == Command.QUERY_REQUEST:
         found = _query(request, snapshot)
     else:
@@ -122,9 +143,9 @@ class _Found:
     """What the look-up says before the policy does."""
 
     entry: Entry | None
+    cause: Cause
     reason: str
     warnings: tuple[str, ...] = ()
-    through_ca: bool = False
 
 
 def read_asked(der: bytes) -> Certificate:
@@ -140,10 +161,10 @@ def read_asked(der: bytes) -> Certificate:
 def _query(request: Request, snapshot: Snapshot) -> _Found:
     if not request.serial or not request.issuer:
         missing = "issuer" if request.serial else "serial number"
-        return _Found(None, f"the query names no {missing}")
+        return _Found(None, Cause.INCOMPLETE, f"the query names no {missing}")
     found = snapshot.issued(request.issuer, request.serial)
     if not found:
-        return _Found(None, _unknown(snapshot, request.subject, request.issuer, request.serial))
+        return _Found(None, *_unknown(snapshot, request.subject, request.issuer, request.serial))
     entry = next((one for one in found if one.subject == request.subject), found[0])
     warnings = []
     if len(found) > 1:
@@ -152,38 +173,41 @@ def _query(request: Request, snapshot: Snapshot) -> _Found:
         warnings.append("issuer found by its parts, not by its text")
     if request.subject and entry.subject != request.subject:
         warnings.append(f"its subject is {entry.subject}, not {request.subject}")
-    return _Found(entry, _where(entry), tuple(warnings))
+    return _Found(entry, Cause.STORED, _where(entry), tuple(warnings))
 
 
 def _verify(request: Request, snapshot: Snapshot, policy: AnswerPolicy, now: datetime) -> _Found:
     der = request.certificate
     if der is None:
-        return _Found(None, "the request holds no certificate")
+        return _Found(None, Cause.INCOMPLETE, "the request holds no certificate")
     entry = snapshot.same_octets(der)
     if entry:
-        return _Found(entry, _where(entry))
+        return _Found(entry, Cause.STORED, _where(entry))
     try:
         asked = read_asked(der)
     except CertificateError as error:
-        return _Found(None, f"not in any store, and no certificate: {error}")
-    reason = _unknown(snapshot, asked.subject, asked.issuer, asked.serial)
+        words = f"not in any store, and no certificate: {error}"
+        return _Found(None, Cause.NO_CERTIFICATE, words)
+    cause, reason = _unknown(snapshot, asked.subject, asked.issuer, asked.serial)
     for other in snapshot.issued(asked.issuer, asked.serial):
         if describe(other.der).public_key == asked.public_key:
+            cause = Cause.OTHER_OCTETS
             reason = f"same issuer, serial and key as a certificate {_where(other)}, other octets"
         else:
+            cause = Cause.OTHER_KEY
             reason = (
                 f"same issuer and serial as a certificate {_where(other)}, other key: "
                 "the destination renewed it after the export"
             )
     if policy.ca == "exact":
-        return _Found(None, reason)
+        return _Found(None, cause, reason)
     chain = certificate_authority_of(
         der, asked.issuer, snapshot, now if policy.expired == "refuse" else None
     )
     if chain.anchor is None:
-        return _Found(None, f"{reason}; {chain.reason}")
+        return _Found(None, cause, f"{reason}; {chain.reason}")
     warnings = (_expired(asked.not_after),) if asked.not_after < now else ()
-    return _Found(chain.anchor, chain.reason, warnings, through_ca=True)
+    return _Found(chain.anchor, Cause.ISSUED, chain.reason, warnings)
 
 
 def _ruled(request: Request, found: _Found, policy: AnswerPolicy, now: datetime) -> Answer:
@@ -191,23 +215,27 @@ def _ruled(request: Request, found: _Found, policy: AnswerPolicy, now: datetime)
     command = request.command + 1
     override = policy.override_for(request.device)
     entry, warnings = found.entry, list(found.warnings)
-    refusal = None
+    cause, refusal = found.cause, None
     if entry and entry.not_after < now:
         expired = _expired(entry.not_after)
         if policy.expired == "refuse":
+            cause = Cause.EXPIRED
             refusal = f"{found.reason}, but {expired} and the policy refuses that"
         else:
             warnings.append(expired)
     queried = request.command == Command.QUERY_REQUEST
     if entry and queried and len(entry.der) > MAX_CERTIFICATE_BYTES:
+        cause = Cause.TOO_LONG
         refusal = f"{found.reason}, but its {len(entry.der)} octets do not fit into an answer"
     if override and override.refuse:
+        cause = Cause.OVERRIDE
         refusal = f"refused by the override for {request.device}; else: {found.reason}"
     if entry is None or refusal:
         response = Response(command, request.session, Status.NOT_TRUSTED)
-        return Answer(response, "not trusted", refusal or found.reason, entry, tuple(warnings))
+        reason = refusal or found.reason
+        return Answer(response, "not trusted", cause, reason, entry, tuple(warnings))
     roles, ttl_seconds = policy.roles_of(entry), policy.ttl_seconds
-    if found.through_ca:
+    if cause is Cause.ISSUED:
         roles = tuple(role for role in roles if role != Role.SAST)
     if override:
         warnings.append(f"override for {request.device}")
@@ -219,7 +247,7 @@ def _ruled(request: Request, found: _Found, policy: AnswerPolicy, now: datetime)
     response = Response(
         command, request.session, Status.TRUSTED, certificate, tuple(roles), ttl_seconds
     )
-    return Answer(response, "trusted", found.reason, entry, tuple(warnings))
+    return Answer(response, "trusted", cause, found.reason, entry, tuple(warnings))
 
 
 def _where(entry: Entry) -> str:
@@ -231,18 +259,20 @@ def _expired(not_after: datetime) -> str:
     return f"expired on {not_after:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _unknown(snapshot: Snapshot, subject: str | None, issuer: str, serial: bytes) -> str:
+def _unknown(
+    snapshot: Snapshot, subject: str | None, issuer: str, serial: bytes
+) -> tuple[Cause, str]:
     """Why nothing was found, as far as the snapshot shows it."""
     same_serial = snapshot.with_serial(serial)
     if same_serial:
-        return (
+        return Cause.OTHER_ISSUER, (
             f"not in any store; serial known, but issued by {same_serial[0].issuer}, not {issuer}"
         )
     same_subject = snapshot.with_subject(subject) if subject else []
     if same_subject:
         other = same_subject[0]
-        return (
+        return Cause.RENEWED, (
             "not in any store; issuer and serial unknown; a certificate of the same subject with "
             f"serial {other.serial.hex()} is {_where(other)}: renewed after the export"
         )
-    return "not in any store; issuer and serial unknown"
+    return Cause.UNKNOWN, "not in any store; issuer and serial unknown"

@@ -46,6 +46,7 @@ def answer_event(
         "peer": peer,
         "request": _KINDS.get(request.command, f"command {request.command}"),
         "outcome": found.verdict,
+        "cause": found.cause,
         "reason": _short(found.reason),
         "certificate": _asked_about(request, found),
         "stores": sorted(entry.stores) if entry else [],
