@@ -23,6 +23,8 @@ class Daemon:
     process: subprocess.Popen[str]
     tvs: tuple[str, int]
     tftp: tuple[str, int]
+    http: tuple[str, int] | None = None
+    https: tuple[str, int] | None = None
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and answer the exit code."""
@@ -83,7 +85,10 @@ def serving(state: Path, *arguments: str) -> Iterator[Daemon]:
         assert line, log.read_text()
         ready = json.loads(line)
         assert ready["ready"] is True
-        yield Daemon(state, process, tuple(ready["tvs"]), tuple(ready["tftp"]))
+        listening = {
+            name: tuple(ready[name]) for name in ("tvs", "tftp", "http", "https") if ready.get(name)
+        }
+        yield Daemon(state, process, **listening)
     finally:
         if process.poll() is None:
             process.terminate()

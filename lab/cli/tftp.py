@@ -176,7 +176,7 @@ def _shown(name: str, *, quiet: bool) -> Iterator[Told | None]:
     if quiet or not terminal.messages.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=terminal.messages) as progress:
         task = progress.add_task(terminal.clean(name), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,80 @@
+"""Many at once who mean no good: others are served, and nothing grows without bound."""
+
+import resource
+import socket
+import struct
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+
+from tests.tftp.conftest import phone, serving
+from tftp.admission import Limits
+from tftp.strangers import PORTS
+
+DATA_1 = b"\0\3\0\1"
+IP_PKTINFO = 8  # linux/in.h
+LIMITS = Limits(max_transfers=1500)
+
+
+async def test_a_flood_from_one_address_keeps_nobody_else_waiting(folder):
+    limits = Limits(max_requests_per_second=300)
+    async with serving(folder, limits=limits) as service, phone(service, "127.0.0.9") as other:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+            flood.connect((service.host, service.port))
+            for burst in range(8):
+                for number in range(500):
+                    flood.send(b"\0\1%d-%d\0octet\0" % (burst, number))
+                assert (await other.rrq(b"one"))[:4] == DATA_1
+                await other.tell(b"\0\4\0\1")
+        flooded = await service.event(event="tftp.flood")
+        assert flooded["peer"].startswith("127.0.0.1:")
+
+
+@contextmanager
+def all_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def open_descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_half_open_transfers_are_bounded_and_what_runs_goes_on(folder):
+    """Each from an address of its own, as whoever forges them would write."""
+    with all_descriptors():
+        async with (
+            serving(folder, limits=LIMITS) as service,
+            phone(service, "127.0.0.9") as other,
+        ):
+            await other.rrq(b"config")
+            block = await other.ack(1)
+            memory, descriptors = resident_bytes(), open_descriptors()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as forger:
+                forger.bind(("0.0.0.0", 0))
+                for number in range(2000):
+                    source = struct.pack("=I4s4s", 0, struct.pack(">I", 0x7F010000 + number), b"")
+                    forger.sendmsg(
+                        [b"\0\1config\0octet\0"],
+                        [(socket.IPPROTO_IP, IP_PKTINFO, source)],
+                        0,
+                        (service.host, service.port),
+                    )
+                    if number % 256 == 0:
+                        await trio.lowlevel.checkpoint()
+                while len(block) == 516:  # what was running goes on
+                    number = int.from_bytes(block[2:4], "big") + 1
+                    while block[2:4] != number.to_bytes(2, "big"):  # a copy, while it waited
+                        block = await other.ack(number - 1)
+                # two each, a socket and a file, and the ports
+                assert 2500 < open_descriptors() - descriptors <= 2 * LIMITS.max_transfers + PORTS
+                assert resident_bytes() - memory < 16 << 20
