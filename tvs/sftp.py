@@ -11,6 +11,8 @@ import hashlib
 import logging
 import os
 import socket
+import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -173,7 +175,7 @@ class SftpFolder:
     def _sftp(self) -> paramiko.SFTPClient:
         if self._session is None:
             self._client = self._connect()
-            self._session = self._client.open_sftp()
+            self._session = _opened_session(self._client)
             self._session.get_channel().settimeout(_CONNECT_SECONDS)
         return self._session
 
@@ -224,7 +226,7 @@ class SftpFolder:
         """Say in words what went wrong with ``path``; a connection that is of no more use ends."""
         try:
             yield
-        except (_UnknownHostError, paramiko.SSHException, EOFError, OSError) as error:
+        except tuple(kind for kind, _ in _REASONS) as error:
             lost = self._session is not None and self._session.get_channel().closed
             if lost:
                 text = _LOST
@@ -258,9 +260,32 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (paramiko.SSHException, _LOST),
     (EOFError, _LOST),
     (ConnectionError, _LOST),
+    (UnicodeDecodeError, "{path}: a file name there is not UTF-8: {words}"),
+    (paramiko.SFTPError, "the server does not keep to SFTP: {words}"),
+    (struct.error, "the server does not keep to SFTP: {words}"),
     # The protocol's code 4 says "Failure" for a full disk as well as for all else.
     (OSError, "{path}: the server could not do it (no space left, or a limit?): {words}"),
 )
+
+
+def _opened_session(client: paramiko.SSHClient) -> paramiko.SFTPClient:
+    """The SFTP session of a connection. Raises TimeoutError; paramiko would wait for ever."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        client.close()
+
+    timer = threading.Timer(_CONNECT_SECONDS, give_up)
+    timer.start()
+    try:
+        return client.open_sftp()
+    except (EOFError, paramiko.SSHException):
+        if late.is_set():
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
 
 
 def _words(error: BaseException) -> str:

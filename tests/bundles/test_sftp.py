@@ -29,14 +29,14 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 Subsystem sftp internal-sftp
-ForceCommand internal-sftp {options}
+ForceCommand {command}
 AllowTcpForwarding no
 """
 
 
 @dataclass
 class Server:
-    """An sshd; ``sftp_options`` go to its internal-sftp, ``file_bytes`` is its RLIMIT_FSIZE."""
+    """An sshd; ``command`` is what serves SFTP, ``file_bytes`` its RLIMIT_FSIZE."""
 
     folder: Path
     program: str
@@ -60,11 +60,11 @@ class Server:
         """The same for the program."""
         return ["--ssh-key", self.folder / "user", "--known-hosts", self.folder / "known"]
 
-    def start(self, *, sftp_options: str = "", file_bytes: int | None = None) -> None:
+    def start(self, *, command: str = "internal-sftp", file_bytes: int | None = None) -> None:
         if not self.port:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 self.port = listener.getsockname()[1]
-        text = CONFIGURATION.format(port=self.port, folder=self.folder, options=sftp_options)
+        text = CONFIGURATION.format(port=self.port, folder=self.folder, command=command)
         (self.folder / "sshd").write_text(text)
         host_key = (self.folder / "host.pub").read_text()
         (self.folder / "known").write_text(f"[127.0.0.1]:{self.port} {host_key}")
@@ -235,7 +235,7 @@ def test_no_such_directory(server):
 
 def test_a_read_only_directory(server):
     server.kill()
-    server.start(sftp_options="-R")
+    server.start(command="internal-sftp -R")
     text = failing(server, server.login, lambda folder: folder.write("a", b"b"))
     assert text.endswith("/root/a: permission denied")
     assert names(server) == []
@@ -313,6 +313,30 @@ def test_addresses_that_are_none(address, text, clusters, trustlab):
     assert result.code == 3
     assert text in result.err
     assert "secret" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("sleep 60", "no answer in time"),
+        ("echo hello", "the server does not keep to SFTP: Garbage packet received"),
+        (
+            "printf '\\0\\0\\0\\5\\1\\0\\0\\0\\3'",
+            "does not keep to SFTP: Incompatible sftp protocol",
+        ),
+        ("true", "connection lost"),
+    ],
+)
+def test_a_server_that_does_not_speak_sftp(server, monkeypatch, command, reason):
+    monkeypatch.setattr("tvs.sftp._CONNECT_SECONDS", 1.0)
+    server.kill()
+    server.start(command=command)
+    assert reason in failing(server, server.login)
+
+
+def test_a_name_that_is_not_utf_8(server):
+    (server.root / os.fsdecode(b"caf\xe9.p12")).touch()
+    assert "a file name there is not UTF-8" in failing(server, server.login)
 
 
 def test_a_known_hosts_file_that_is_none(server):
