@@ -1,12 +1,8 @@
-"""What one address and all together may take of a TVS: connections, and turns at the processor."""
+"""What one address and all together may take of a TVS."""
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import trio
-
-STEPS_IN_A_ROW = 8  # half a millisecond each with RSA-2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,41 +53,6 @@ class OpenConnections:
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
-
-
-class HandshakeTurns:
-    """Shares the processor between addresses that are in a handshake.
-
-    A step of a handshake cannot be interrupted. While more than one address has handshakes under
-    way, each gets a few steps before the others have theirs; one alone gets all, without a wait.
-    """
-
-    def __init__(self) -> None:
-        self._under_way: Counter[str] = Counter()
-        self._turns: dict[str, trio.Semaphore] = {}
-
-    def enter(self, address: str) -> None:
-        """Count a handshake from ``address`` that begins."""
-        self._under_way[address] += 1
-
-    def leave(self, address: str) -> None:
-        """Count one that has ended, well or badly."""
-        self._under_way[address] -= 1
-        if not self._under_way[address]:
-            del self._under_way[address]
-            self._turns.pop(address, None)
-
-    @property
-    def contended(self) -> bool:
-        """Whether more than one address has handshakes under way."""
-        return len(self._under_way) > 1
-
-    async def turn(self, address: str) -> None:
-        """Wait until it is this address's turn for one step."""
-        if address not in self._turns:
-            self._turns[address] = trio.Semaphore(STEPS_IN_A_ROW)
-        async with self._turns[address]:
-            await trio.lowlevel.checkpoint()
 
 
 class Throttle:

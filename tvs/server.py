@@ -5,7 +5,6 @@ import math
 import resource
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 
 import trio
 from OpenSSL import SSL
@@ -69,9 +68,10 @@ async def serve_tvs(
     )
     stop = trio.Event() if stop is None else stop
     lobby = Lobby()
+    lobby.start = lambda guest: Session(service, guest).begin()
     try:
-        async with trio.open_nursery() as connections:
-            lobby.start = partial(_start, service, connections)
+        async with trio.open_nursery() as serving:
+            serving.start_soon(service.turns.run)
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(lobby.run)
                 accepting.start_soon(_watch_deadlines, service, lobby)
@@ -87,16 +87,15 @@ async def serve_tvs(
             for session in tuple(service.sessions):
                 session.stop_if_idle()
             # from here on connections have the drain's deadline instead of their own
-            connections.cancel_scope.deadline = trio.current_time() + drain_seconds
+            with trio.move_on_after(drain_seconds):
+                await service.turns.gone()
+            serving.cancel_scope.cancel()
     finally:
+        service.turns.close()
         _send_away(lobby.overdue(math.inf), service)
         lobby.close()
         for listener in listeners:
             listener.socket.close()
-
-
-def _start(service: Service, connections: trio.Nursery, guest: Guest) -> None:
-    connections.start_soon(Session(service, guest).run)
 
 
 async def _watch_deadlines(service: Service, lobby: Lobby) -> None:

@@ -9,9 +9,10 @@ import trio
 from OpenSSL import SSL
 
 from tvs.answers import AnswerPolicy
-from tvs.limits import HandshakeTurns, Limits, OpenConnections, Throttle
+from tvs.limits import Limits, OpenConnections, Throttle
 from tvs.messages import Request
 from tvs.snapshot import Snapshot
+from tvs.turns import Turns
 
 if TYPE_CHECKING:
     from tvs.session import Session
@@ -80,7 +81,7 @@ class Service:
     reply_policy: ReplyPolicy | None = None
     context_policy: ContextPolicy | None = None
     stopping: bool = False
-    turns: HandshakeTurns = field(default_factory=HandshakeTurns)
+    turns: Turns = field(default_factory=Turns)
     problems: Throttle = field(
         default_factory=lambda: Throttle(PROBLEMS_A_SECOND, trio.current_time)
     )

@@ -1,8 +1,8 @@
-"""One connection of a phone, from its first record to the end, in a task of its own.
+"""One connection of a phone, from its first record to the end, in a coroutine of its own.
 
-The TLS object works on the socket itself. Each phase sets ``deadline``; the server looks through
-all of them several times a second and cuts off the overdue. That costs a connection much less
-than a cancel scope with timers of its own.
+The TLS object works on the socket itself. Each phase that waits sets ``deadline``; the server looks
+through all of them several times a second and cuts off the overdue. That costs a connection much
+less than a cancel scope with timers of its own.
 """
 
 from contextlib import suppress
@@ -11,7 +11,6 @@ from time import perf_counter
 
 import trio
 from OpenSSL import SSL
-from trio.lowlevel import checkpoint, wait_readable, wait_writable
 
 from tvs.answers import answer
 from tvs.connection import MessageBuffer
@@ -20,6 +19,7 @@ from tvs.lobby import Guest
 from tvs.messages import MessageError, Request, encode_response
 from tvs.service import Service
 from tvs.tls import MAX_ASIDES, bound_asides, has_too_many_asides, openssl_reason
+from tvs.turns import OTHERS_FIRST, READABLE, WRITABLE, Turn, wait_for
 
 READ_BYTES = 4096
 
@@ -31,8 +31,12 @@ _OVERDUE = {
 }
 
 
+class _CutOffError(Exception):
+    """The connection is ended from outside; the text says why."""
+
+
 class Session:
-    """Serves one accepted connection; :meth:`run` is its whole life."""
+    """Serves one accepted connection, from :meth:`begin` on."""
 
     def __init__(self, service: Service, guest: Guest) -> None:
         self._service = service
@@ -40,21 +44,24 @@ class Session:
         self._address = guest.address[0]
         self._peer = guest.peer
         self._phase = "handshake"
-        self._cut: str | None = None
+        self._turn = Turn(guest.socket.fileno(), guest.address[0], self._run())
         self._device: str | None = None
         self._tls: SSL.Connection | None = None
         self._facts: dict[str, object] | None = None
         self._started = guest.since
         self.deadline = guest.since + service.limits().handshake_seconds
 
-    async def run(self) -> None:
-        """Serve until the peer leaves, a deadline passes or the service stops; never raises."""
+    def begin(self) -> None:
+        """Serve from now on, until the peer leaves, a deadline passes or the service stops."""
+        self._service.turns.begin(self._turn)
+
+    async def _run(self) -> None:
         service = self._service
         service.sessions.add(self)
         try:
             await self._requests(await self._handshake())
-        except trio.ClosedResourceError:
-            self._tell_cut()
+        except _CutOffError as cut:
+            self._tell_cut(str(cut))
         except MessageError as error:
             service.counters.malformed += 1
             self._problem("malformed", str(error))
@@ -85,8 +92,7 @@ class Session:
             self._cut_off("stopped")
 
     def _cut_off(self, why: str) -> None:
-        self._cut = why
-        trio.lowlevel.notify_closing(self._socket)  # its wait ends with ClosedResourceError
+        self._service.turns.throw(self._turn, _CutOffError(why))
 
     async def _handshake(self) -> SSL.Connection:
         service, address = self._service, self._address
@@ -95,36 +101,25 @@ class Session:
             oldest = next(iter(service.unfinished))
             oldest.drop(f"{most} handshakes are unfinished, and this is the oldest")
         service.unfinished[self] = None
-        service.turns.enter(address)
         try:
-            await self._turn()
+            await wait_for(READABLE)  # the hello is there, but it may not be this one's turn
             tls = SSL.Connection(service.context_for(address), self._socket)
             tls.set_accept_state()
             while True:
                 try:
                     tls.do_handshake()
                 except SSL.WantReadError:
-                    await wait_readable(self._socket)
-                    await self._turn()
+                    await wait_for(READABLE)
                 except SSL.WantWriteError:
-                    await wait_writable(self._socket)
+                    await wait_for(WRITABLE)
                 else:
                     break
         finally:
-            service.turns.leave(address)
             service.unfinished.pop(self, None)
         service.counters.handshakes += 1
         service.counters.versions[tls.get_protocol_version_name()] += 1
         self._tls = tls
         return tls
-
-    async def _turn(self) -> None:
-        """Let other addresses have their steps first; raises if cut off meanwhile."""
-        turns = self._service.turns
-        if turns.contended:
-            await turns.turn(self._address)
-            if self._cut:
-                raise trio.ClosedResourceError
 
     async def _requests(self, tls: SSL.Connection) -> None:
         service = self._service
@@ -132,22 +127,23 @@ class Session:
         buffer = MessageBuffer(service.limits().max_request_bytes)
         self._enter("idle", service.limits().idle_seconds)
         while octets := await self._receive(tls):
+            begins = self._phase == "idle"
+            self._phase = "request"
             buffer.receive_data(octets)
-            if self._phase == "idle":
-                self._enter("request", service.limits().request_seconds)
             while (request := buffer.next_request()) is not None:
                 if not await self._answer(tls, request):
                     return
+                begins = True
                 if buffer:
-                    self._enter("request", service.limits().request_seconds)
-                    await checkpoint()  # many requests in one record give way to others
-                    continue
-                self._enter("idle", service.limits().idle_seconds)
+                    await wait_for(OTHERS_FIRST)
+            if not buffer:
                 if service.stopping:
                     return
+                self._enter("idle", service.limits().idle_seconds)
+            elif begins:
+                self._enter("request", service.limits().request_seconds)
         if has_too_many_asides(tls):
-            self._cut = f"more than {MAX_ASIDES} key updates or renegotiations"
-            raise trio.ClosedResourceError
+            raise _CutOffError(f"more than {MAX_ASIDES} key updates or renegotiations")
         buffer.end()
 
     def _enter(self, phase: str, seconds: float) -> None:
@@ -156,15 +152,14 @@ class Session:
 
     async def _receive(self, tls: SSL.Connection) -> bytes:
         """Some octets of plain text; none: the peer has ended its side."""
-        if not tls.pending():
-            await wait_readable(self._socket)
+        await wait_for(OTHERS_FIRST if tls.pending() else READABLE)
         while True:
             try:
                 return tls.recv(READ_BYTES)
             except SSL.WantReadError:
-                await wait_readable(self._socket)
+                await wait_for(READABLE)
             except SSL.WantWriteError:
-                await wait_writable(self._socket)
+                await wait_for(WRITABLE)
             except SSL.ZeroReturnError:
                 return b""
             except SSL.SysCallError as error:
@@ -185,7 +180,7 @@ class Session:
             octets, close = reply.octets, reply.close
             if reply.delay_seconds:
                 self._enter("delay", reply.delay_seconds + 1)
-                await trio.sleep(reply.delay_seconds)
+                await wait_for(float(reply.delay_seconds))
         await self._write(tls, octets)
         service.counters.count_answer(found.verdict)
         if self._facts is None:
@@ -200,24 +195,31 @@ class Session:
 
     async def _write(self, tls: SSL.Connection, octets: bytes) -> None:
         """Write all; nothing more is read before the peer has taken it."""
-        self._enter("write", self._service.limits().write_seconds)
+        self._phase = "write"
+        waits = False
         while octets:
             try:
                 octets = octets[tls.send(octets) :]
             except SSL.WantWriteError:
-                await wait_writable(self._socket)
+                wanted = WRITABLE
             except SSL.WantReadError:
-                await wait_readable(self._socket)
+                wanted = READABLE
+            else:
+                continue
+            if not waits:
+                self._enter("write", self._service.limits().write_seconds)
+                waits = True
+            await wait_for(wanted)
 
-    def _tell_cut(self) -> None:
+    def _tell_cut(self, why: str) -> None:
         counters = self._service.counters
-        if self._cut == "overdue":
+        if why == "overdue":
             if self._phase != "idle":  # that is how a phone's silence usually ends
                 counters.timed_out += 1
                 self._problem("timed out", _OVERDUE[self._phase])
-        elif self._cut != "stopped":
+        elif why != "stopped":
             counters.dropped += 1
-            self._problem("dropped", f"{self._cut}")
+            self._problem("dropped", why)
 
     def _lost(self, reason: str) -> None:
         """Report an end in the middle of something; after an answer, a reset is no news."""
