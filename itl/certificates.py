@@ -157,12 +157,13 @@ def key_of(certificate: bytes | None, octets: bytes) -> PublicKey:
 
 def _describe(der: bytes, certificate: x509.Certificate) -> Certificate:
     key_type, key_bits, key = _key(certificate)
+    subject, issuer = _attributes(certificate.subject), _attributes(certificate.issuer)
     return Certificate(
         der=der,
-        subject=_cucm_text(certificate.subject),
-        issuer=_cucm_text(certificate.issuer),
-        subject_in_order=_text_in_order(certificate.subject),
-        issuer_in_order=_text_in_order(certificate.issuer),
+        subject=_cucm_text(subject),
+        issuer=_cucm_text(issuer),
+        subject_in_order=_text_in_order(subject),
+        issuer_in_order=_text_in_order(issuer),
         serial=serial_octets(certificate.serial_number),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
@@ -205,9 +206,8 @@ def _attributes(name: x509.Name) -> list[tuple[str, str]]:
     ]
 
 
-def _cucm_text(name: x509.Name) -> str:
+def _cucm_text(attributes: list[tuple[str, str]]) -> str:
     """CUCM's order whatever the certificate's (Cisco documents 118893 and 213407)."""
-    attributes = _attributes(name)
     return ";".join(
         f"{short}={value}"
         for wanted in _SHORT_NAMES.values()
@@ -216,5 +216,5 @@ def _cucm_text(name: x509.Name) -> str:
     )
 
 
-def _text_in_order(name: x509.Name) -> str:
-    return ",".join(f"{short}={value}" for short, value in _attributes(name))
+def _text_in_order(attributes: list[tuple[str, str]]) -> str:
+    return ",".join(f"{short}={value}" for short, value in attributes)

@@ -80,9 +80,7 @@ def react(held: TrustList, offered: TrustList) -> tuple[Reaction, str]:
         return Reaction.REFUSES, too_much[0].text
     if verify(offered).verdict is Verdict.INVALID:
         return Reaction.REFUSES, "it has no signature that verifies with the signer's own record"
-    if held.kind == "ITL" and not any(
-        record.certificate and record.role in _ROLLBACK_ROLES for record in held.records
-    ):
+    if held.kind == "ITL" and held.is_emptied:
         text = (
             "the list held has no TFTP and no TVS certificate (prepared for rollback): any new one"
         )
@@ -95,9 +93,6 @@ def react(held: TrustList, offered: TrustList) -> tuple[Reaction, str]:
     if signers:
         return _judge(signers, offered)
     return _without_signer(held, offered)
-
-
-_ROLLBACK_ROLES = frozenset({Role.TFTP, Role.CCM_TFTP, Role.TVS})
 
 
 def _judge(signers: list[Record], offered: TrustList) -> tuple[Reaction, str]:

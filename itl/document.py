@@ -6,6 +6,7 @@ CUCM wrote in 2015.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
@@ -161,10 +162,14 @@ def signed_digest(data: bytes, header: Header) -> bytes | None:
     """The digest over all octets but the signature element; None where the header has neither."""
     if header.digest not in _ALGORITHMS or header.signature_at is None:
         return None
-    digest = hashlib.new(header.digest, usedforsecurity=False)
-    view = memoryview(data)
-    digest.update(view[: header.signature_at])
-    digest.update(view[header.signature_at + ELEMENT_HEAD + len(header.signature) :])
+    view, following = memoryview(data), header.signature_at + ELEMENT_HEAD + len(header.signature)
+    return _digest(header.digest, view[: header.signature_at], view[following:])
+
+
+def _digest(name: str, *parts: bytes | memoryview) -> bytes:
+    digest = hashlib.new(name, usedforsecurity=False)
+    for part in parts:
+        digest.update(part)
     return digest.digest()
 
 
@@ -180,7 +185,7 @@ def digest_holds(digest: bytes, header: Header, key: RSAPublicKey) -> bool:
 
 
 def sign_document(
-    payload: bytes,
+    payload: Sequence[bytes],
     *,
     signer: Signer,
     filename: str,
@@ -191,7 +196,7 @@ def sign_document(
     signer_version: tuple[int, int] | None = None,
     encryption: bytes = b"",
 ) -> bytes:
-    """A header, signed over itself and ``payload``, and the payload.
+    """A header, signed over itself and ``payload``, and the payload, which is given in parts.
 
     ``timestamp`` is in Unix seconds. ``encryption`` holds the octets of element group 16, if any.
     Raises :class:`~itl.errors.BuildError`. Whoever hands the result over reads it back before and
@@ -212,10 +217,11 @@ def sign_document(
     if length > MAX_LENGTH:
         raise BuildError(f"a header of {length} octets; its length field holds {MAX_LENGTH}")
     start = layout.opening(version, length) + start
-    end += payload
-    signature = signer.private_key.sign(start + end, PKCS1v15(), _ALGORITHMS[digest])
+    # The payload may be long: it is hashed where it stands, and copied once.
+    hashed = _digest(digest, start, end, *payload)
+    signature = signer.private_key.sign(hashed, PKCS1v15(), Prehashed(_ALGORITHMS[digest]))
     element = bytes((HeaderTag.SIGNATURE,)) + len(signature).to_bytes(2) + signature
-    return b"".join((start, element, end))
+    return b"".join((start, element, end, *payload))
 
 
 def check_signer(signer: Signer) -> None:

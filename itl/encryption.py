@@ -82,7 +82,7 @@ def encrypt_file(
         digest=hashlib.new(digest, plain, usedforsecurity=False).digest(),
     )
     signed = sign_document(
-        payload,
+        [payload],
         signer=signer,
         filename=name,
         timestamp=timestamp,

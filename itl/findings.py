@@ -7,7 +7,7 @@ from datetime import datetime
 from itl.certificates import Certificate, CertificateError, describe
 from itl.document import Header, group_errors, leads_out
 from itl.elements import header_label, record_label
-from itl.layout import HEADER_NAMES, IPV4_OCTETS, PAD, RECORD_NAMES, HeaderTag, RecordTag
+from itl.layout import HEADER_NAMES, IPV4_OCTETS, PAD, HeaderTag, RecordTag
 from itl.limits import sast_guard, size_guards
 from itl.roles import Role
 from itl.trustlist import Record, TrustList
@@ -70,20 +70,22 @@ def header_findings(header: Header) -> list[Finding]:
 def list_findings(document: TrustList, now: datetime | None) -> list[Finding]:
     """Everything odd about a list's records; dates are judged only against a ``now`` (aware)."""
     records = document.records
-    sasts = sum(record.role == Role.SAST for record in records)
+    trusted = [record.trust for record in records]
+    sasts = sum(role == Role.SAST for role, _ in trusted)
     guards = [*size_guards(len(document.raw), document.certificate_count), *sast_guard(sasts)]
     found = [Finding(guard.code, guard.text) for guard in guards]
     seen: dict[tuple[int, bytes], int] = {}
     judged: set[bytes] = set()
-    for number, record in enumerate(records, start=1):
-        first = seen.setdefault(record.trust, number)
+    for number, (record, trust) in enumerate(zip(records, trusted, strict=True), start=1):
+        role, octets = trust
+        first = seen.setdefault(trust, number)
         if first != number:
             text = f"record {number}: the same certificate and role as record {first}"
             found.append(Finding("duplicate-record", text))
-        found += _record_findings(record, number)
-        if record.certificate is not None and record.certificate not in judged:
-            judged.add(record.certificate)
-            found += _certificate_findings(record, record.certificate, number, now)
+        found += _record_findings(record, role, number)
+        if RecordTag.CERTIFICATE in record.places and octets not in judged:
+            judged.add(octets)
+            found += _certificate_findings(record, octets, number, now)
     return found
 
 
@@ -97,17 +99,16 @@ def date_findings(what: str, certificate: Certificate, now: datetime) -> Iterato
         yield Finding("certificate-not-yet-valid", text)
 
 
-def _record_findings(record: Record, number: int) -> Iterator[Finding]:
-    tags = {element.tag for element in record.elements}
-    for tag in sorted(tags - RECORD_NAMES.keys()):
+def _record_findings(record: Record, role: int, number: int) -> Iterator[Finding]:
+    for tag in sorted(record.unknown_tags):
         text = f"{record_label(number, tag)}: kept, meaning unknown"
         yield Finding("unknown-element", text)
-    for tag, value, _ in record.elements:
-        if tag == RecordTag.IP_ADDRESS and len(value) != IPV4_OCTETS:
-            text = f"{record_label(number, tag)}: {len(value)} octets; only IPv4 was ever seen"
-            yield Finding("address", text)
-    if record.role not in _KNOWN_ROLES:
-        yield Finding("unknown-role", f"record {number}: role {record.role} has no public meaning")
+    address = record.value(RecordTag.IP_ADDRESS)
+    if address is not None and len(address) != IPV4_OCTETS:
+        label = record_label(number, RecordTag.IP_ADDRESS)
+        yield Finding("address", f"{label}: {len(address)} octets; only IPv4 was ever seen")
+    if role not in _KNOWN_ROLES:
+        yield Finding("unknown-role", f"record {number}: role {role} has no public meaning")
 
 
 def _certificate_findings(
@@ -119,11 +120,12 @@ def _certificate_findings(
         yield Finding("certificate-unreadable", f"record {number}: {error}")
         return
     beside = (
-        (RecordTag.SERIAL_NUMBER, record.serial, certificate.serial),
-        (RecordTag.PUBLIC_KEY, record.public_key, certificate.public_key),
-        (RecordTag.SIGNATURE, record.signature, certificate.signature),
+        (RecordTag.SERIAL_NUMBER, certificate.serial),
+        (RecordTag.PUBLIC_KEY, certificate.public_key),
+        (RecordTag.SIGNATURE, certificate.signature),
     )
-    for tag, written, real in beside:
+    for tag, real in beside:
+        written = record.value(tag)
         if written and written != real:
             text = f"{record_label(number, tag)}: not that of the record's certificate"
             yield Finding("record-mismatch", text)

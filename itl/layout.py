@@ -7,9 +7,9 @@ others. A padding octet (tag 13) in a header has neither length nor value. Text 
 that the length counts.
 
 construct declares what has a fixed shape: the values of the header's elements, the header's signer
-part as it is written and the encryption group. The elements themselves
-are walked by :mod:`itl.elements`: a list of 400 records holds 4000 of them, and one element through
-construct costs as much as a whole record through ``struct``.
+part as it is written and the encryption group. The elements themselves, 4000 in a list of 400
+records, are found by a loop in :mod:`itl.elements`; one of them through construct would cost as
+much as a record does there.
 
 Sources: tags 1 to 15 and their printed names, Cisco documents 118893 and 118892 (``show ctl``), and
 a CTL that CUCM wrote in 2015; 16 to 28 and digest codes 2 and 3, usecallmanagernz/certutils.
@@ -73,8 +73,11 @@ class HeaderTag(IntEnum):
     SIGNER_VERSION = 28
 
 
-class RecordTag(IntEnum):
-    """Elements of a record; 11 and 12 are constants of the open tools, never seen in a file."""
+class RecordTag:
+    """Elements of a record; 11 and 12 are constants of the open tools, never seen in a file.
+
+    Plain numbers: a long list asks for thousands, and members of an enumeration take longer.
+    """
 
     RECORD_LENGTH = 1
     DNS_NAME = 2
@@ -164,7 +167,7 @@ _VALUES: dict[int, Construct] = {
     HeaderTag.SIGNER_VERSION: _VERSION,
 }
 HEADER_WIDTHS = {int(tag): value.sizeof() for tag, value in _VALUES.items()}
-RECORD_WIDTHS = {int(RecordTag.RECORD_LENGTH): 2, int(RecordTag.FUNCTION): 2}
+RECORD_WIDTHS = {RecordTag.RECORD_LENGTH: 2, RecordTag.FUNCTION: 2}
 """Octets of the values that have only one width; another is an error of the file."""
 
 

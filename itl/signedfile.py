@@ -98,7 +98,7 @@ def sign_file(
     check_unsigned(payload)
     check_name(name)
     signed = sign_document(
-        payload,
+        [payload],
         signer=signer,
         filename=name,
         timestamp=timestamp,

@@ -215,8 +215,7 @@ def _candidates(
 
 def _own_candidates(header: Header, records: TrustList) -> Iterator[_Candidate]:
     for number, record in enumerate(records.records, start=1):
-        has_key = record.certificate or record.public_key
-        if has_key and same_serial(record.serial, header.signer_serial):
+        if same_serial(record.serial, header.signer_serial) and record.has_key:
             yield _Candidate(
                 exact=record.is_named_by(header),
                 certificate=record.certificate,

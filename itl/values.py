@@ -116,10 +116,8 @@ def _header_value(header: Header) -> dict[str, object]:
 
 
 def _record_value(record: Record) -> dict[str, object]:
-    present = {element.tag for element in record.elements}
-
-    def shown(tag: RecordTag, value: object) -> object:
-        return value if tag in present else None
+    def shown(tag: int, value: object) -> object:
+        return value if tag in record.places else None
 
     return {
         "offset": record.offset,

@@ -121,7 +121,7 @@ class Held:
     def records(self, roles: frozenset[int]) -> Iterator[Record]:
         """The records with a key and one of ``roles``, over all lists held."""
         for held in self.lists:
-            yield from (entry for entry in held.records if entry.role in roles and has_key(entry))
+            yield from (entry for entry in held.records if entry.role in roles and entry.has_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +153,7 @@ def tvs_certificates(held: Held) -> frozenset[bytes]:
 
 def wants_signed(held: Held) -> bool:
     """Whether the phone asks for signed files: it holds a list that is not an empty one."""
-    return not all(is_rollback(each) for each in held.lists)
-
-
-def is_rollback(list_: TrustList) -> bool:
-    """Whether the TVS and TFTP sections of a list are empty."""
-    sections = FILE_SIGNERS | {int(Role.TVS)}
-    return not any(entry.role in sections and has_key(entry) for entry in list_.records)
-
-
-def has_key(entry: Record) -> bool:
-    """Whether a record holds a certificate or a key; one of an emptied section has neither."""
-    return bool(entry.certificate or entry.public_key)
+    return not all(each.is_emptied for each in held.lists)
 
 
 def judge_list(held: Held, name: str, data: bytes, answer: Answer | None = None) -> Verdict:
@@ -204,7 +193,7 @@ def _judge_new_list(held: Held, name: str, data: bytes, answer: Answer | None) -
     document = _fit(held, name, parse_trust_list, data)
     if held.ctl is None and held.itl is None:
         return Verdict(Outcome.INSTALL, Reason.LEAP_OF_FAITH, document=document)
-    if held.ctl is None and held.itl is not None and is_rollback(held.itl):
+    if held.ctl is None and held.itl is not None and held.itl.is_emptied:
         return Verdict(Outcome.INSTALL, Reason.ROLLBACK, document=document)
     signers = list(held.records(LIST_SIGNERS))
     if name == ITL_FILENAME:

@@ -10,7 +10,7 @@ from itl.limits import size_guards
 from itl.signing import Verdict, verify_data
 from itl.trustlist import TrustList
 from lab.phone.models import Model
-from lab.phone.trust import LIST_SIGNERS, Held, has_key, is_rollback, same_name
+from lab.phone.trust import LIST_SIGNERS, Held, same_name
 from lab.preflight.findings import Finding, Result
 from lab.preflight.places import FileNode, ServedFile, Side, parse_list
 
@@ -150,7 +150,7 @@ def check_rollback(side: Side) -> Iterator[Finding]:
         if itl is None:
             continue
         remedy = "Set Prepare Cluster for Rollback to pre 8.0 to False and reset the phones once."
-        if not is_rollback(itl):
+        if not itl.is_emptied:
             text = f"the ITL of {node.where} names TVS and TFTP certificates"
             yield Finding(check, Result.PASS, text)
         elif side.label == "source" and node.ctl.data is not None:
@@ -165,7 +165,7 @@ def check_stale_ctl(side: Side) -> Iterator[Finding]:
     """A CTL with records without certificates is what a cluster keeps that left mixed mode."""
     for node in side.nodes:
         ctl = None if node.ctl.data is None else parse_list(node.ctl.data)
-        empty = 0 if ctl is None else sum(not has_key(record) for record in ctl.records)
+        empty = 0 if ctl is None else sum(not record.has_key for record in ctl.records)
         if empty:
             text = f"the CTL of {node.where} has {empty} records without certificate"
             remedy = "Remove the CTL if the cluster is no longer in mixed mode, else rebuild it."

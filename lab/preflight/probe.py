@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itl.roles import SIGNS_FILES, Role
 from itl.trustlist import TrustList
 from lab.phone.configuration import TvsServer
-from lab.phone.trust import FILE_SIGNERS, LIST_SIGNERS, Answer, Question, has_key
+from lab.phone.trust import FILE_SIGNERS, LIST_SIGNERS, Answer, Question
 from lab.preflight.places import Side
 from lab.preflight.store import ask_store
 from tvs import TvsError
@@ -54,7 +54,7 @@ def signers(lists: Iterable[TrustList]) -> list[Question]:
         header = each.header
         add(header.signer_name, header.signer_issuer, header.signer_serial, LIST_SIGNERS)
         for record in each.records:
-            if not has_key(record):
+            if not record.has_key:
                 continue
             if record.role == Role.SAST:
                 add(record.subject, record.issuer, record.serial, LIST_SIGNERS)

@@ -5,6 +5,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from conf.signer import Signer
+from itl import records, trustlist
 from itl.certificates import describe
 from itl.elements import Element, encode_header, encode_record
 from itl.errors import BuildError, FormatError
@@ -247,3 +248,43 @@ def test_roles_have_names_and_numbers():
     for wrong in ("", "boss", "-1", "65536", "²"):
         with pytest.raises(BuildError, match="role"):
             parse_role(wrong)
+
+
+def test_a_record_that_reads_back_as_another_is_noticed(forge, monkeypatch):
+    """A fault of the writer is found before a phone finds it."""
+    specs = [RecordSpec(0, forge.certificate("CN=never.written.before", serial=0x4711))]
+    good = records._element
+    monkeypatch.setattr(
+        records, "_element", lambda tag, value: good(tag, b"\0\5" if tag == 4 else value)
+    )
+    with pytest.raises(BuildError, match="record 1: reads back as another record"):
+        forge.list(records=specs)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (lambda parts: [*parts[:-1], parts[0]], "record 3: the list reads back with another one"),
+        (lambda parts: [*parts, parts[0]], "more than its records"),
+    ],
+)
+def test_a_list_that_reads_back_with_other_records_is_noticed(forge, monkeypatch, wrong, reason):
+    sign = trustlist.sign_document
+    monkeypatch.setattr(
+        trustlist, "sign_document", lambda parts, **rest: sign(wrong(parts), **rest)
+    )
+    with pytest.raises(BuildError, match=reason):
+        forge.list()
+
+
+def test_unknown_elements_that_come_again_are_kept(forge):
+    document = parse_trust_list(forge.list())
+    first = document.records[0]
+    extra = [Element(200, b"one", 0), Element(201, b"", 0), Element(200, b"two", 0)]
+    length = Element(1, (first.length + 6 + 3 + 6).to_bytes(2), 0)
+    data = document.header.encode() + encode_record((length, *first.elements[1:], *extra))
+    read = parse_trust_list(data)
+    assert [e[:2] for e in read.records[0].elements[-3:]] == [e[:2] for e in extra]
+    assert read.encode() == data
+    codes = [f.text for f in verify_data(data).findings if f.code == "unknown-element"]
+    assert len(codes) == 2
