@@ -94,8 +94,9 @@ def shown_certificate(tls: SSL.Connection) -> bytes | None:
 def bound_asides(tls: SSL.Connection) -> None:
     """End the reading of ``tls``, whose handshake is over, after MAX_ASIDES asides of its peer.
 
-    An aside is what TLS does besides carrying data: a key update, a renegotiation refused, an
-    alert. OpenSSL takes any number of them inside one read, and nobody else is served meanwhile.
+    An aside is a message of TLS besides data, in or out: a key update, our own that one asks for, a
+    renegotiation refused, an alert. OpenSSL takes any number of them inside one read, and nobody
+    else is served meanwhile.
     """
     tls.set_app_data(0)
     tls.set_info_callback(_count_aside)
@@ -106,7 +107,9 @@ def has_too_many_asides(tls: SSL.Connection) -> bool:
     return int(tls.get_app_data()) > MAX_ASIDES
 
 
-def _count_aside(tls: SSL.Connection, _where: int, _result: int) -> None:
+def _count_aside(tls: SSL.Connection, where: int, _result: int) -> None:
+    if where & SSL.SSL_CB_LOOP:  # a step inside a message: its end is told too
+        return
     count = tls.get_app_data() + 1
     tls.set_app_data(count)
     if count > MAX_ASIDES:
