@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test coverage demo check clean docs sessions sbom bench-itl bench-tvs bench-tftp compile-tftp uncompile-tftp tls-audit fuzz
+.PHONY: run test coverage demo check clean docs man sessions sbom bench-itl bench-tvs bench-tftp compile-tftp uncompile-tftp tls-audit fuzz
 
 run: $(VENV)/.run
 	@$(BIN)/python -m lab.first_run
@@ -39,7 +39,7 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 clean:
 	rm -rf $(VENV) $(VENV)-audit dist build
 
-# The documents: build/html, and the man pages in build/man. Every warning, a dead link too, is an error.
+# The documents as build/html. Every warning, a dead link too, is an error.
 build/docs/.ready: requirements/docs.txt
 	$(PYTHON) -m venv build/docs
 	build/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
@@ -47,7 +47,10 @@ build/docs/.ready: requirements/docs.txt
 
 docs: build/docs/.ready
 	build/docs/bin/sphinx-build -W --keep-going -q -b html docs build/html
-	build/docs/bin/sphinx-build -W --keep-going -q -b man docs build/man
+
+# The man pages in docs/man, from the command line's own definition.
+man: $(VENV)/.run
+	$(BIN)/python docs/manpages.py
 
 # Runs every terminal session of the documents and writes what it printed below its commands.
 sessions: $(VENV)/.run

@@ -23,11 +23,6 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 4
 html_theme = "furo"
 html_title = "trustlab"
-man_pages = [
-    ("reference/command-line", "trustlab", "trust plane of Cisco IP phones", [author], 1),
-    ("reference/settings", "trustlab.toml", "settings of a trustlab node", [author], 5),
-    ("how-to/service", "trustlab-service", "trustlab under systemd", [author], 8),
-]
 
 
 def _write(name: str, text: str) -> None:
@@ -53,8 +48,8 @@ def _settings() -> str:
 `DIR/trustlab.toml` holds what differs from these defaults. Above it go environment variables
 (`TRUSTLAB_SET_TVS__PORT=2446`), above those the command line. `trustlab config check` prints what
 is in force and where each value came from; unknown keys, wrong types and contradictions are errors
-that name file, line and key. A running daemon reads the file again on SIGHUP; ports, limits and the
-log are those of its start.
+that name file, line and key. A running daemon reads the file again on SIGHUP, and says of what has
+changed which settings wait for a restart.
 
 ```toml
 {default_text()}```

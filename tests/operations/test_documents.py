@@ -15,8 +15,9 @@ PAGES = [PROJECT / "README.md", PROJECT / "SECURITY.md", *sorted((PROJECT / "doc
 DHCP = (PROJECT / "docs" / "how-to" / "dhcp.md").read_text(encoding="utf-8")
 
 
-def load_sessions() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sessions", PROJECT / "docs" / "sessions.py")
+def load(name: str) -> ModuleType:
+    """A program beside the documents; they are no package."""
+    spec = importlib.util.spec_from_file_location(name, PROJECT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,7 +25,7 @@ def load_sessions() -> ModuleType:
     return module
 
 
-SESSIONS = load_sessions()
+SESSIONS = load("sessions")
 
 
 @pytest.mark.parametrize("page", SESSIONS.pages(), ids=lambda page: page.stem)
@@ -58,6 +59,27 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = (page.parent / path) if path else page
         assert target.exists(), f"{page.name}: {link}"
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_every_page_has_its_place_in_the_contents() -> None:
+    index = (PROJECT / "docs" / "index.md").read_text(encoding="utf-8")
+    named = {
+        line
+        for block in re.findall(r"(?ms)^```\{toctree\}\n(.*?)^```$", index)
+        for line in block.splitlines()
+        if line and not line.startswith(":")
+    }
+    written = {str(page.relative_to(PROJECT / "docs"))[:-3] for page in PAGES[2:]}
+    made_when_built = {"reference/command-line", "reference/settings"}
+    assert named == (written - {"index"}) | made_when_built
+
+
+def test_the_man_pages_are_those_of_the_command_line() -> None:
+    for name, text in load("manpages").pages().items():
+        kept = (PROJECT / "docs" / "man" / name).read_text(encoding="utf-8")
+        assert kept == text, "`make man` brings it up to date"
+        macros = set(re.findall(r"(?m)^\.([A-Za-z]+)", text))
+        assert macros <= {"TH", "SH", "SS", "PP", "TP", "nf", "fi"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

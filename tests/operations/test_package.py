@@ -71,10 +71,16 @@ def test_the_program_runs_from_the_wheel_alone(
         where = ("--tftp", f"127.0.0.1:{daemon.tftp[1]}", "--phone-dir", tmp_path / "phone")
         assert daemons.trustlab("phone", "boot", *where, state=state).returncode == 0
     assert "[tvs]" in daemons.trustlab("config", "default").stdout
-    assert "complete" in daemons.trustlab("completion", "bash").stdout
-    share = installed.parents[1] / "share" / "trustlab"
-    for name in ("systemd/trustlab.service", "systemd/trustlab-tftp.socket", "contrib/alerts.yaml"):
-        assert (share / name).read_bytes() == (PROJECT / name).read_bytes()
+    script = daemons.trustlab("completion", "bash").stdout
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    assert "preflight" in script
+    share = installed.parents[1] / "share"
+    for folder in ("systemd", "contrib"):
+        for path in (PROJECT / folder).iterdir():
+            assert (share / "trustlab" / folder / path.name).read_bytes() == path.read_bytes()
+    for page in (PROJECT / "docs" / "man").iterdir():
+        place = share / "man" / f"man{page.suffix[1:]}"
+        assert (place / page.name).read_bytes() == page.read_bytes()
 
 
 def test_nothing_of_a_node_and_no_test_is_in_the_wheel(built: dict[str, Path]) -> None:
