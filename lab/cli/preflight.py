@@ -69,7 +69,9 @@ def preflight(
     places = parse_place(source), parse_place(destination)
     models = [model_named(name) for name in model]
     passwords = Passwords(password_file).tried
-    bundled = tuple(bundled_certificates(place.bundles, passwords) for place in places)
+    bundled = tuple(
+        bundled_certificates(place.bundles, passwords, place.states) for place in places
+    )
     mac = parse_mac(mac)
     if simulate_phones and not places[1].tftp:
         raise UsageError("--simulate moves phones to a server: give --destination a tftp=")

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from itl.certificates import describe
+from lab.preflight.bundles import bundled_certificates
 from tests.bundles.samples import certificates_of, stored, to_pem
 from tests.bundles.test_material import tvsd_database
 
@@ -292,6 +293,12 @@ def test_undo_takes_an_import_back(exchanged, trustlab):
 def test_the_mapping_is_a_setting(exchanged, trustlab):
     with (exchanged.b / "trustlab.toml").open("a") as settings:
         settings.write('[bundles.stores]\nITLRecovery = ["Phone-SAST-trust"]\nCAPF = []\n')
+    # what preflight takes for the outcome of this import
+    foreseen = bundled_certificates([exchanged.shared], ["trustlab"], [exchanged.b])
+    assert {one.stores for one in foreseen if one.type == "ITLRecovery"} == {
+        frozenset({"Phone-SAST-trust"})
+    }
+    assert not [one for one in foreseen if one.type == "CAPF"]
     receipt = trustlab(exchanged.b, "bundle", "import", exchanged.shared, "--yes", "--json").one
     by_type = {line["type"]: line for line in receipt["certificates"] if line["node"] == "cucm-a1"}
     assert by_type["ITLRecovery"]["stores"] == ["Phone-SAST-trust"]
