@@ -12,7 +12,13 @@ from trio.lowlevel import wait_readable, wait_writable
 from tvs import TvsError
 from tvs.connection import MessageBuffer
 from tvs.messages import Command, Request, encode_request
-from tvs.tls import ClientProfile, client_context, openssl_reason, shown_certificate
+from tvs.tls import (
+    ClientProfile,
+    bound_asides,
+    client_context,
+    openssl_reason,
+    shown_certificate,
+)
 
 DEFAULT_PORT = 2445
 DEFAULT_DEVICE = "CP-8861-SEP000000000000"
@@ -140,6 +146,7 @@ async def connect(
         tls.set_connect_state()
         with _bounded(where, timeout_seconds):
             await _handshake(tls, connected)
+        bound_asides(tls)
         try:
             yield Inquiry(connected, tls, where, timeout_seconds)
         finally:

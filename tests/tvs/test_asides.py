@@ -13,13 +13,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from OpenSSL import SSL
 
+from tvs.client import InquiryError, verify
 from tvs.messages import Request, encode_request
-from tvs.tls import MAX_ASIDES
+from tvs.tls import MAX_ASIDES, server_context
 
 HANDSHAKE, DATA = 22, 23
 RECORD = struct.Struct(">BHH")
 TLS12 = 0x303
 KEY_UPDATE = b"\x18\0\0\1\0"  # its own keys only (RFC 8446, 4.6.3)
+TICKETS = 2  # that OpenSSL sends after the handshake
 HELLO = b"\1\0\0\0"  # all that OpenSSL looks at before it refuses a renegotiation
 
 
@@ -28,8 +30,10 @@ class Tls13:
 
     aside = KEY_UPDATE
 
-    def __init__(self, _tls: SSL.Connection, secrets: dict[bytes, bytes]) -> None:
-        self._rekey(secrets[b"CLIENT_TRAFFIC_SECRET_0"])
+    def __init__(
+        self, _tls: SSL.Connection, secrets: dict[bytes, bytes], side: bytes = b"CLIENT"
+    ) -> None:
+        self._rekey(secrets[side + b"_TRAFFIC_SECRET_0"])
 
     def _rekey(self, secret: bytes) -> None:
         self._secret, self._sequence = secret, 0
@@ -75,6 +79,18 @@ class Tls12:
         return RECORD.pack(kind, TLS12, len(sealed)) + sealed
 
 
+def secrets_of(context: SSL.Context) -> dict[bytes, bytes]:
+    """The secrets of the next connection, by the labels of the key log format."""
+    secrets: dict[bytes, bytes] = {}
+
+    def keep(_tls: SSL.Connection, line: bytes) -> None:
+        label, _, secret = line.split()
+        secrets[label] = bytes.fromhex(secret.decode())
+
+    context.set_keylog_callback(keep)
+    return secrets
+
+
 @contextmanager
 def opened(
     port: int, version: type[Tls12 | Tls13]
@@ -84,13 +100,7 @@ def opened(
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
     context.set_tls13_ciphersuites(b"TLS_AES_128_GCM_SHA256")
-    secrets: dict[bytes, bytes] = {}
-
-    def keep(_tls: SSL.Connection, line: bytes) -> None:
-        label, _, secret = line.split()
-        secrets[label] = bytes.fromhex(secret.decode())
-
-    context.set_keylog_callback(keep)
+    secrets = secrets_of(context)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connected:
         connected.settimeout(None)
         tls = SSL.Connection(context, connected)
@@ -127,3 +137,31 @@ async def test_as_many_key_updates_as_the_bound_do_no_harm(serve) -> None:
     async with serve() as tvs:
         answer = await trio.to_thread.run_sync(ask, tvs.port, tvs.trusted.der)
     assert answer[10:14] == b"\7\0\1\0"
+
+
+async def test_a_server_that_sends_nothing_else_is_left(certificates) -> None:
+    identity, asked = certificates["identity"], trio.Event()
+    context = server_context([((identity.der,), identity.key)])
+    context.set_tls13_ciphersuites(b"TLS_AES_128_GCM_SHA256")
+    secrets = secrets_of(context)
+
+    def flood(listener: socket.socket) -> None:
+        connected, _ = listener.accept()
+        with connected:
+            tls = SSL.Connection(context, connected)
+            tls.set_accept_state()
+            tls.do_handshake()
+            tls.recv(4096)
+            writer = Tls13(tls, secrets, b"SERVER")
+            for _ in range(TICKETS):
+                writer.record(HANDSHAKE, b"")
+            records = [writer.record(HANDSHAKE, KEY_UPDATE) for _ in range(10 * MAX_ASIDES)]
+            connected.sendall(b"".join(records))
+            trio.from_thread.run(asked.wait)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, flood, listener)
+            with pytest.raises(InquiryError, match="ended the connection without an answer"):
+                await verify("127.0.0.1", listener.getsockname()[1], certificate=b"x")
+            asked.set()
