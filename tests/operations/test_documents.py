@@ -33,6 +33,16 @@ def test_a_session_is_what_the_program_prints(page: Path) -> None:
     assert SESSIONS.play(page, write=False) >= 5
 
 
+def test_a_block_that_looks_like_a_session_is_played() -> None:
+    """README.md has one more, which the test of the demo compares."""
+    for page in PAGES:
+        blocks = re.findall(r"(?ms)^```console\n(.*?)^```$", page.read_text(encoding="utf-8"))
+        assert page in SESSIONS.pages() or [block.splitlines()[0] for block in blocks] in (
+            [],
+            ["$ make demo"],
+        )
+
+
 def test_a_session_that_changed_is_noticed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```console\n$ echo 17 apples\n12 apples\n```\n")

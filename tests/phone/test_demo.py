@@ -3,14 +3,17 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 PROGRAM = [sys.executable, "-m", "lab"]
 SECONDS = 60
+README = Path(__file__).parents[2] / "README.md"
 
 
 def start(tmp_path, *arguments) -> subprocess.Popen[str]:
@@ -32,6 +35,17 @@ def daemons_of(folder) -> list[str]:
     return [line for line in listed if str(folder) in line]
 
 
+def is_shown_in_the_readme(said: str) -> bool:
+    """Whether README.md prints these lines; numbers differ, and … stands for what is left out."""
+    text = README.read_text(encoding="utf-8")
+    (block,) = re.findall(r"(?ms)^```console\n\$ make demo\n(.*?)^```$", text)
+    pairs = zip(block.splitlines(), said.splitlines(), strict=True)
+    return all(
+        re.sub(r"\d+", "#", line).startswith(re.sub(r"\d+", "#", shown.partition("…")[0]))
+        for shown, line in pairs
+    )
+
+
 @pytest.mark.timeout(120)
 def test_both_migrations_end_as_they_must_and_leave_nothing(tmp_path):
     plain, secure = start(tmp_path), start(tmp_path, "--secure", "--json")
@@ -40,6 +54,7 @@ def test_both_migrations_end_as_they_must_and_leave_nothing(tmp_path):
     assert (plain.returncode, secure.returncode) == (0, 0), said + problems
     assert "Migration of a phone between non-secure clusters" in shown
     assert said.count("ok   ") == len(said.splitlines()) == 16
+    assert is_shown_in_the_readme(said)
     steps = json.loads(told)["steps"]
     assert all(step["ok"] for step in steps)
     assert {"name", "expected", "happened", "ok"} <= steps[0].keys()
