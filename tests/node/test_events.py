@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import trio
+
 from lab.events import EventLog
 
 
@@ -43,3 +45,26 @@ def test_an_event_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
     log.report({"event": "x"})
     assert log.lost == 1
     log.close()
+
+
+def test_lines_of_one_round_are_written_together_and_soon(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", max_bytes=1_000, kept_files=9)
+
+    async def serve() -> None:
+        for number in range(50):
+            log.report({"event": "x", "number": number})
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        assert numbers() == list(range(50))
+        log.report({"event": "x", "number": 50})
+        log.close()
+
+    def numbers() -> list[int]:
+        files = sorted(tmp_path.iterdir(), reverse=True)
+        files.append(files.pop(files.index(tmp_path / "events.jsonl")))
+        assert all(path.stat().st_size <= 1_000 for path in files)
+        lines = "".join(path.read_text() for path in files).splitlines()
+        return [json.loads(line)["number"] for line in lines]
+
+    trio.run(serve)
+    assert numbers() == list(range(51))
