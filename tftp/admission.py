@@ -156,8 +156,7 @@ class Admission:
                 "device": None,
                 "peer": peer_text(peer),
                 "outcome": "refused",
-                "reason": f"more than {limit} requests in a second: "
-                "no answer to any more of them",
+                "reason": f"more than {limit} requests in a second: no answer to any more of them",
                 "milliseconds": 0,
             }
         )
@@ -275,6 +274,7 @@ class Admission:
             upload=upload,
         )
         if (receiver.terms.tsize or 0) > self._uploads.max_bytes:
+            self._engine.ports.release(connected, arrival.peer)
             flow.close()
             text = f"at most {self._uploads.max_bytes} octets are accepted"
             self._refuse(arrival, request, ErrorReply(ErrorCode.DISK_FULL, text))

@@ -31,7 +31,7 @@ from tftp.transfer import Burst, Ending, Outcome
 Report: TypeAlias = Callable[[Mapping[str, object]], None]
 Admit: TypeAlias = Callable[[Listener, bytes, Address, Address, float], None]
 
-SLICE_SECONDS = 0.002  # how long a drain may keep other tasks waiting
+SLICE_SECONDS = 0.004  # how long a drain may keep other tasks waiting
 LINGER_SECONDS = 0.001  # the least an epoll can wait; an answer on the way is met without a detour
 REQUESTS_AT_ONCE = 64  # taken from a service socket before transfers have their turn
 RECHECK_SECONDS = 0.05  # a deadline that an answer moved nearer is noticed this late at worst
@@ -113,7 +113,6 @@ class Engine:
         self.by_peer[flow.peer] = flow
         host = flow.peer[0]
         self.per_host[host] = self.per_host.get(host, 0) + 1
-        self._epoll.register(descriptor, select.EPOLLIN)
         try:
             self.send(flow, flow.transfer.start(now))
         except OSError:
@@ -126,51 +125,76 @@ class Engine:
 
     def drain(self) -> None:
         """Work off what has arrived, for at most a time slice."""
-        poll, flows, clock, step = self._epoll.poll, self.flows, self.clock, self._step
+        poll, flows, clock = self._epoll.poll, self.flows, self.clock
         now = clock()
         over = now + SLICE_SECONDS
         lonely = -1  # whose datagram was the only one last time
         events = poll(0, 256)
         while events:
             now = clock()
-            for descriptor, _ in events:
-                flow = flows.get(descriptor)
-                if flow is None:
-                    if not self.ports.hears(descriptor):
-                        self._requests(descriptor, now)
-                else:
-                    more = step(flow, now, MSG_DONTWAIT)
-                    if more and len(events) == 1:
-                        if descriptor == lonely and flow.near():
-                            self._alone(flow)
-                        lonely = descriptor
+            self._each(events, now)
+            if len(events) == 1:
+                descriptor = events[0][0]
+                if descriptor == lonely:
+                    self._alone(descriptor)
+                lonely = descriptor
             if now >= over:
                 return
             events = poll(LINGER_SECONDS if flows else 0, 256)
 
-    def _step(self, flow: Flow, now: float, flags: int) -> bool:
-        """Take one datagram of ``flow``; answers whether another may follow."""
-        try:
-            burst = flow.receive(flow.recv(flow.recv_size, flags), now)
-            if burst.__class__ is bytes:
-                if burst:
-                    flow.send(burst, MSG_DONTWAIT)
+    def _each(self, events: list[tuple[int, int]], now: float) -> None:
+        """Take one datagram from each socket that has one."""
+        flows, hears = self.flows, self.ports.hears
+        for descriptor, _ in events:
+            flow = flows.get(descriptor)
+            if flow is None:
+                if not hears(descriptor):
+                    self._requests(descriptor, now)
+                continue
+            try:
+                datagram = flow.recv(flow.recv_size, MSG_DONTWAIT)
+                sender = flow.sender
+                # Sender.receive for nearly every ACK, in line: a call costs more than this
+                if sender is not None and datagram == sender.expected:
+                    position = sender.position + 1
+                    if position < sender.limit:
+                        sender.position = position
+                        sender.expected = sender.acks[position]
+                        sender.sent_at = now
+                        flow.send(sender.frames[position], MSG_DONTWAIT)
+                        continue
+            except OSError as error:
+                self._failed(flow, error, now)
             else:
-                self.send(flow, burst)
-        except BlockingIOError:
-            return False
-        except OSError:
-            flow.transfer.gone()
-        if flow.transfer.outcome is None:
-            return True
-        self._ended(flow, now)
-        return False
+                self._take(flow, datagram, now)
 
-    def _alone(self, flow: Flow) -> None:
-        """Nobody else has anything: wait in the recv of ``flow`` itself, one call less a block."""
+    def _take(self, flow: Flow, datagram: bytes, now: float) -> None:
+        """Give the core a datagram of ``flow`` and send what it answers."""
+        transfer = flow.transfer
+        try:
+            self.send(flow, transfer.receive(datagram, now))
+        except OSError:
+            transfer.gone()
+        if transfer.outcome is not None:
+            self._ended(flow, now)
+
+    def _failed(self, flow: Flow, error: OSError, now: float) -> None:
+        if not isinstance(error, BlockingIOError):
+            flow.transfer.gone()
+            self._ended(flow, now)
+
+    def _alone(self, descriptor: int) -> None:
+        """Nobody else has anything: wait in the recv of one near peer, one call less a block."""
         for _ in range(ALONE_BLOCKS):
-            if not self._step(flow, self.clock(), 0):
+            flow = self.flows.get(descriptor)
+            if flow is None or not flow.near():
                 return
+            try:
+                datagram = flow.recv(flow.recv_size, 0)
+            except OSError as error:
+                self._failed(flow, error, self.clock())
+                return
+            self._take(flow, datagram, self.clock())
 
     def sweep(self) -> None:
         """Retransmit, or end, what is due."""
@@ -254,4 +278,5 @@ class Engine:
             self.per_host[host] = left
         else:
             del self.per_host[host]
+        self.ports.release(flow.connected, flow.peer)
         flow.close()

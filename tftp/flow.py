@@ -2,14 +2,13 @@
 
 import re
 import socket
-from collections.abc import Callable  # noqa: TC003  annotations stay real for mypyc
 
 from tftp.content import Content
 from tftp.packets import Request
 from tftp.receiver import Receiver
 from tftp.sender import Sender
-from tftp.sockets import Address, bound_wait, peer_text
-from tftp.transfer import Burst, Outcome
+from tftp.sockets import Address, peer_text
+from tftp.transfer import Outcome
 from tftp.uploads import Upload
 
 ACK_ROOM = 256  # octets: an ACK, or an ERROR with most of its text
@@ -21,16 +20,15 @@ class Flow:
     """A transfer of the engine."""
 
     __slots__ = (
-        "bounded",
         "connected",
         "content",
         "datagram",
         "peer",
-        "receive",
         "recv",
         "recv_size",
         "request",
         "send",
+        "sender",
         "started",
         "transfer",
         "upload",
@@ -49,7 +47,7 @@ class Flow:
         upload: Upload | None = None,
     ) -> None:
         self.transfer = transfer
-        self.receive: Callable[[bytes, float], Burst] = transfer.receive
+        self.sender = transfer if isinstance(transfer, Sender) else None
         self.connected = connected
         self.recv = connected.recv
         self.send = connected.send
@@ -60,18 +58,12 @@ class Flow:
         self.datagram = datagram
         self.started = now
         self.content = content
-        self.bounded = False
         self.upload = upload
 
     def near(self) -> bool:
         """Whether the peer answers so soon that waiting for it in a recv is worth it."""
         smoothed = self.transfer.timer.smoothed
-        if smoothed is None or smoothed > NEAR_SECONDS:
-            return False
-        if not self.bounded:
-            self.bounded = True
-            bound_wait(self.connected)
-        return True
+        return smoothed is not None and smoothed <= NEAR_SECONDS
 
     def event(self, outcome: Outcome, now: float) -> dict[str, object]:
         """What is reported once the transfer ended."""
@@ -95,8 +87,7 @@ class Flow:
         }
 
     def close(self) -> None:
-        """Let go of the socket and of the content or the upload."""
-        self.connected.close()
+        """Let go of the content or the upload."""
         if self.content is not None:
             self.content.close()
         if self.upload is not None:

@@ -25,7 +25,7 @@ from tftp.transfer import (
     steps_ahead,
 )
 
-SAMPLE_BLOCKS = 16  # a round trip is measured once in so many blocks
+SAMPLE_BLOCKS = 32  # a round trip is measured once in so many blocks
 UNPROVEN_SENDS = 3  # copies of the first packet to an address that has not answered yet
 HALF_OPEN_SECONDS = 5.0  # how long an answer to the last of these copies is waited for
 _ACK_0 = encode_ack(0)
@@ -40,24 +40,24 @@ class Sender:
 
     __slots__ = (
         "_acked",
-        "_acks",
         "_asking",
         "_content",
         "_copies",
-        "_frames",
         "_gap_answered",
-        "_limit",
         "_opening",
         "_piece",
-        "_position",
         "_previous_resent",
         "_resent",
         "_retries",
         "_source",
         "_tries",
         "_window_end",
+        "acks",
         "expected",
+        "frames",
+        "limit",
         "outcome",
+        "position",
         "proven",
         "retransmissions",
         "segment",
@@ -95,10 +95,10 @@ class Sender:
         self._previous_resent = False
         self._gap_answered = False
         self._piece: Piece | None = None
-        self._frames: list[bytes] = []
-        self._acks: list[bytes] = []
-        self._position = 0
-        self._limit = 0
+        self.frames: list[bytes] = []
+        self.acks: list[bytes] = []
+        self.position = 0
+        self.limit = 0
         self._acked = 0
         self._window_end = 0
         self.size = content.size
@@ -118,9 +118,9 @@ class Sender:
     @property
     def acked(self) -> int:
         """Blocks acknowledged so far."""
-        if self._piece is not None and self.terms.windowsize == 1 and self._frames:
+        if self._piece is not None and self.terms.windowsize == 1 and self.frames:
             ended = self.outcome is not None and self.outcome.ending is Ending.DONE
-            return self._piece.first + self._position - (not ended)
+            return self._piece.first + self.position - (not ended)
         return self._acked
 
     @property
@@ -146,20 +146,20 @@ class Sender:
         if self.proven:
             return b""
         self._resent = True
-        self._limit = 0
+        self.limit = 0
         self.retransmissions += 1
         self.sent_at = now
-        return self._frames[self._position] if self._frames else self._opening
+        return self.frames[self.position] if self.frames else self._opening
 
     def receive(self, datagram: bytes, now: float) -> Burst:
         """Take a datagram of the peer; answers what to send."""
         if datagram == self.expected:
-            position = self._position + 1
-            if position < self._limit:
-                self._position = position
-                self.expected = self._acks[position]
+            position = self.position + 1
+            if position < self.limit:
+                self.position = position
+                self.expected = self.acks[position]
                 self.sent_at = now
-                return self._frames[position]
+                return self.frames[position]
             return self._advance(now)
         return self._unusual(datagram, now)
 
@@ -195,20 +195,20 @@ class Sender:
             return False
         if self.terms.windowsize > 1:
             return self._window_end == self.total
-        return self._piece.first + self._position == self.total
+        return self._piece.first + self.position == self.total
 
     def _repeat(self, now: float) -> Burst:
         self._tries += 1
         self._copies += 1
         self._resent = True
-        self._limit = 0  # the next ACK goes the slow way and clears the count
+        self.limit = 0  # the next ACK goes the slow way and clears the count
         self.retransmissions += 1
         self.sent_at = now
         self.timer.lost()
         if self._piece is None:
             return self._opening
         if self.terms.windowsize == 1:
-            return self._frames[self._position]
+            return self.frames[self.position]
         return self._send_from(self._acked + 1, now)
 
     def _advance(self, now: float) -> Burst:
@@ -224,7 +224,7 @@ class Sender:
         if self._piece is None:
             return self._send_from(1, now)
         if self.terms.windowsize == 1:
-            self._acked = self._piece.first + self._position
+            self._acked = self._piece.first + self.position
         else:
             self._acked = self._window_end
         if self._acked == self.total:
@@ -246,13 +246,13 @@ class Sender:
         piece = self._piece
         if piece is None or not piece.first <= block <= piece.last:
             piece = self._source.piece(self._content, self.terms.blksize, block, windowed=False)
-            self._piece, self._frames, self._acks = piece, piece.frames, piece.acks
-        self._position = block - piece.first
+            self._piece, self.frames, self.acks = piece, piece.frames, piece.acks
+        self.position = block - piece.first
         # the first ACK goes the slow way too: it proves the address
         blocks = SAMPLE_BLOCKS if self.proven else 1
-        self._limit = min(len(piece.frames), self._position + blocks)
-        self.expected = piece.acks[self._position]
-        return piece.frames[self._position]
+        self.limit = min(len(piece.frames), self.position + blocks)
+        self.expected = piece.acks[self.position]
+        return piece.frames[self.position]
 
     def _window(self, block: int) -> memoryview:
         end = min(block + self.terms.windowsize - 1, self.total)

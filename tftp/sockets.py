@@ -91,25 +91,21 @@ def transfer_socket(
 ) -> socket.SocketType:
     """A connected socket from a port of its own: the kernel checks the peer's TID from here on.
 
-    Its calls block unless MSG_DONTWAIT says otherwise, see :func:`bound_wait`. Raises OSError, for
-    one when descriptors run out.
+    Its calls block unless MSG_DONTWAIT says otherwise; a recv waits for two ticks of the kernel at
+    most, some milliseconds. Raises OSError, for one when descriptors run out.
     """
     # the C type: the Python class around it takes as long as the system call
     made = socket.SocketType(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
     try:
         if shared:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 1000))
         made.bind(local)
         made.connect(peer)
     except OSError:
         made.close()
         raise
     return made
-
-
-def bound_wait(connected: socket.SocketType) -> None:
-    """Let a blocking recv of ``connected`` end after two ticks of the kernel, some milliseconds."""
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 1000))
 
 
 def path_blksize(connected: socket.SocketType) -> int:
