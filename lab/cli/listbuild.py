@@ -88,7 +88,8 @@ def build_command(filename: str) -> Callable[..., int]:
         )
         _heed(guards, force=force)
         write_file(output, built, PUBLIC_FILE)
-        terminal.say(f"{shown_path(output)}: {len(specs)} records, {len(built)} bytes")
+        count = f"{len(specs)} record{'s' if len(specs) > 1 else ''}"
+        terminal.say(f"{shown_path(output)}: {count}, {len(built)} bytes")
         return 0
 
     return build
