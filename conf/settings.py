@@ -1,38 +1,31 @@
-"""Typed settings, layered: defaults, the node's file, the environment, the command line."""
+"""Typed settings, checked."""
 
 import os
 import re
-import tomllib
-from collections.abc import Callable, Mapping
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from conf import ConfError
 from conf.contradictions import contradictions
+from conf.layers import (
+    SETTINGS_FILE,
+    Origins,
+    SettingsError,
+    default_text,
+    merge,
+    origin_of,
+)
 
-SETTINGS_FILE = "trustlab.toml"
-ENVIRONMENT_PREFIX = "TRUSTLAB_SET_"
+__all__ = ["SETTINGS_FILE", "Settings", "SettingsError", "default_text", "load_settings", "merge"]
 
-Table: TypeAlias = dict[str, Any]
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
-Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.01, le=86_400)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=0x7FFF_FFFF)]
 Ttl: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
 RoleName: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9+-]+$")]
 Mac: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9A-Fa-f]{12}$")]
-
-
-class SettingsError(ConfError):
-    """A setting that cannot be used: where it was given, its key, and what is wrong with it."""
-
-    def __init__(self, origin: str, key: str, problem: str) -> None:
-        super().__init__(f"{origin}: {key}: {problem}" if key else f"{origin}: {problem}")
-        self.origin = origin
-        self.key = key
-        self.problem = problem
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -197,11 +190,6 @@ class Settings(Section, frozen=True):
     bundles: BundleSettings
 
 
-def default_text() -> str:
-    """The annotated defaults, as shipped."""
-    return resources.files("conf").joinpath("default.toml").read_text(encoding="utf-8")
-
-
 def load_settings(
     state: Path,
     overrides: Mapping[str, object] | None = None,
@@ -219,106 +207,17 @@ def load_settings(
     except msgspec.ValidationError as error:
         raise _located(str(error), origins) from None
     for key, problem in contradictions(settings):
-        raise SettingsError(_origin(key, origins), key, problem)
+        raise SettingsError(origin_of(key, origins), key, problem)
     return settings
 
 
-def merge(
-    state: Path, overrides: Mapping[str, object], environment: Mapping[str, str]
-) -> tuple[Table, dict[str, str]]:
-    """Lay the four layers over each other; answers the tables and where each key came from."""
-    merged: Table = {}
-    origins: dict[str, str] = {}
-    _lay(merged, tomllib.loads(default_text()), origins, lambda _: "the defaults")
-    path = state / SETTINGS_FILE
-    text = _read(path)
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(str(path), "", str(error)) from None
-    _lay(merged, tables, origins, lambda key: f"{path}, line {_line(text, key)}")
-    for variable, raw in sorted(environment.items()):
-        if variable.startswith(ENVIRONMENT_PREFIX):
-            key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
-            _set(merged, key, _toml_value(raw))
-            origins[key] = f"environment variable {variable}"
-    for key, value in overrides.items():
-        if value is not None:
-            _set(merged, key, value)
-            origins[key] = "the command line"
-    return merged, origins
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SettingsError(
-            str(path), "", f"no such file; `trustlab --state {path.parent} init` makes a node"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(str(path), "", str(error)) from None
-
-
-def _lay(
-    below: Table,
-    above: Table,
-    origins: dict[str, str],
-    origin: Callable[[str], str],
-    prefix: str = "",
-) -> None:
-    for name, value in above.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict) and isinstance(below.setdefault(name, {}), dict):
-            _lay(below[name], value, origins, origin, f"{key}.")
-        else:
-            below[name] = value
-            origins[key] = origin(key)
-
-
-def _set(tables: Table, key: str, value: object) -> None:
-    *sections, name = key.split(".")
-    for section in sections:
-        inner = tables.setdefault(section, {})
-        tables = inner if isinstance(inner, dict) else {}
-    tables[name] = value
-
-
-def _toml_value(text: str) -> object:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _line(text: str, key: str) -> int:
-    """The line on which ``key`` ("section.name") is given; good enough for a message."""
-    *sections, name = key.split(".")
-    wanted, current = ".".join(sections), ""
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[([^\]]+)\]", line)
-        if header:
-            current = header[1].strip()
-            if current == key:
-                return number
-        elif current == wanted and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line):
-            return number
-    return 1
-
-
-def _located(problem: str, origins: Mapping[str, str]) -> SettingsError:
+def _located(problem: str, origins: Origins) -> SettingsError:
     """Turn msgspec's "… - at `$.tvs.port`" into an error that names where the key was given."""
-    found = re.search(r" - at `\$\.?([^`]*)`$", problem)
+    found = re.search(r" - at (?:`key` in )?`\$\.?([^`]*)`$", problem)
     path = found[1] if found else ""
     text = problem[: found.start()] if found else problem
-    unknown = re.search(r"contains unknown field `([^`]+)`", text)
+    unknown = re.search(r"contains unknown field `([^`]*)`", text)
     if unknown:
         path, text = f"{path}.{unknown[1]}".strip("."), "unknown key"
     key = re.sub(r"\[[^\]]*\]", "", path)
-    return SettingsError(_origin(key, origins), path, text)
-
-
-def _origin(key: str, origins: Mapping[str, str]) -> str:
-    """Where ``key``, or the first of what lies below it, was given."""
-    matches = [origin for name, origin in origins.items() if f"{name}.".startswith(f"{key}.")]
-    return matches[0] if matches else "the settings"
+    return SettingsError(origin_of(key, origins), path, text)

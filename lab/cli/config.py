@@ -1,14 +1,21 @@
 """`trustlab config`: the settings in force, where each came from, and the annotated defaults."""
 
 import os
-from functools import reduce
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
 
-from conf.settings import default_text, load_settings, merge
+from conf.identity import load_node
+from conf.layers import SETTINGS_FILE, Origins, SettingsError, dotted, origin_of, values
+from conf.settings import Settings, default_text, load_settings, merge
+from itl import ItlError
+from lab.catalog import node_catalog
 from lab.cli import terminal
+from lab.plane import tls_identities
+from lab.policy import answer_policy
+from tftp import TftpError
 
 app = App(name="config", help="Show and check the settings of a node.")
 
@@ -23,16 +30,33 @@ def check(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
         Print one JSON object for each setting.
     """
     state = terminal.state_dir()
-    load_settings(state)
+    settings = load_settings(state)
     tables, origins = merge(state, {}, os.environ)
-    for key, origin in sorted(origins.items()):
-        value = reduce(lambda table, name: table[name], key.split("."), tables)
+    _build(state, settings, origins)
+    for path, value in sorted(values(tables)):
+        key = dotted(path)
+        origin = origin_of(key, origins)
         if json:
             terminal.emit({"key": key, "value": value, "origin": origin})
         else:
             shown = msgspec.json.encode(value).decode()  # which TOML reads too
             terminal.console.print(f"{key} = {shown}  # {origin}", soft_wrap=True)
     return 0
+
+
+def _build(state: Path, settings: Settings, origins: Origins) -> None:
+    """Build what a daemon would answer from: roles, rules and files that are named may not be.
+
+    Raises :class:`~conf.settings.SettingsError`.
+    """
+    try:
+        answer_policy(settings.tvs.answers)
+        node_catalog(load_node(state), settings)
+        tls_identities(state, settings.tvs)
+    except SettingsError as error:
+        raise SettingsError(origin_of(error.key, origins), error.key, error.problem) from None
+    except (ItlError, TftpError, OSError) as error:
+        raise SettingsError(str(state / SETTINGS_FILE), "", str(error)) from None
 
 
 @app.command

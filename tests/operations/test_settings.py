@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from conf.settings import Section, Settings, SettingsError, default_text, load_settings
+from lab.cli.main import run
 
 NODE = '[node]\ncluster = "a"\nhost = "pub"\naddress = "127.0.0.1"\n'
 # Tables whose keys are names of the reader's own: certificate types, devices.
@@ -95,6 +96,100 @@ def test_contradictions_are_named(tmp_path: Path, text: str, message: str) -> No
     (tmp_path / "trustlab.toml").write_text(NODE + text)
     with pytest.raises(SettingsError, match=message):
         load_settings(tmp_path, environment={})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tvs]\nport = 1\nport = 2\n", r"trustlab\.toml: .*line 7"),
+        (f"[tvs]\nport = {'9' * 5000}\n", r"trustlab\.toml: "),
+        ("[tftp]\ncache_bytes = 9999999999999\n", r"line 6: tftp\.cache_bytes: Expected `int` <="),
+        ("[tvs]\nidle_seconds = nan\n", r"line 6: tvs\.idle_seconds: Expected `float` >="),
+        ("[tvs]\nidle_seconds = inf\n", r"line 6: tvs\.idle_seconds: Expected `float` <="),
+        ("[tvs]\nworkers = true\n", r"line 6: tvs\.workers: Expected `int`, got `bool`"),
+        ("[[tvs]]\nport = 1\n", r"line 5: tvs: Expected `object`, got `array`"),
+        ('["tvs"]\n"prot" = 1\n', r"line 6: tvs\.prot: unknown key"),
+        ("[ tvs . answers ]\nttl_seconds = 'x'\n", r"line 6: tvs\.answers\.ttl_seconds: Expected"),
+        ("[tvs]\nanswers.ttl = 3\n", r"line 6: tvs\.answers\.ttl: unknown key"),
+        ("[tvs.answers.devices]\nSEP1 = { refuze = true }\n", r"line 6: .*refuze: unknown key"),
+        ("[phones.models]\nzz = '8861'\n", r"line 6: phones\.models: Expected `str` matching"),
+        ("[[lists.offers]]\nmodls = ['x']\n", r"line 5: lists\.offers\[0\]\.modls: unknown key"),
+        ("[serve]\naddress = 'here'\n", r"line 6: serve\.address: 'here' is no IPv4 or IPv6"),
+        ("[phones]\ntemplate = '\xe9'\n", r"line 6: this is not UTF-8"),
+        (f"x = {'[' * 5000}{']' * 5000}\n", "too many brackets"),
+    ],
+)
+def test_a_hostile_file_is_an_error_that_says_where(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "trustlab.toml").write_bytes((NODE + text).encode("latin-1"))
+    with pytest.raises(SettingsError, match=message):
+        load_settings(tmp_path, environment={})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TVS", "1", "tvs: Expected `object`, got `int`"),
+        ("TVS__PORT", "", r"tvs\.port: Expected `int`, got `str`"),
+        ("TVS__PORT", "[" * 5000, "too many brackets"),
+        ("TVS__PORT__X", "1", r"tvs\.port: Expected `int`, got `object`"),
+        ("TVS__ANSWERS", "{ttl_seconds = -5}", r"tvs\.answers\.ttl_seconds: Expected `int` >= 0"),
+        ("TVS__PROFILE", "\udcff", "holds what is no printable text"),
+        ("METRICS__ENABLED", "yes", r"metrics\.enabled: Expected `bool`, got `str`"),
+    ],
+)
+def test_a_hostile_variable_is_named(tmp_path: Path, name: str, value: str, message: str) -> None:
+    (tmp_path / "trustlab.toml").write_text(NODE)
+    with pytest.raises(SettingsError, match=f"environment variable TRUSTLAB_SET_{name}: {message}"):
+        load_settings(tmp_path, environment={f"TRUSTLAB_SET_{name}": value})
+
+
+def test_what_editors_and_shells_do_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "trustlab.toml").write_bytes(b"\xef\xbb\xbf" + NODE.replace("\n", "\r\n").encode())
+    environment = {
+        "TRUSTLAB_SET_TVS__ANSWERS__ROLES__CALLMANAGER": '["TFTP"]',
+        "TRUSTLAB_SET_HTTP": "{enabled = true}",
+    }
+    loaded = load_settings(tmp_path, environment=environment)
+    assert loaded.tvs.answers.roles["CallManager"] == ("TFTP",)
+    assert (loaded.http.enabled, loaded.http.port) == (True, 6970)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[tvs.answers.roles]\nX = ["NO"]\n', r"trustlab\.toml, line \d+: tvs\.answers\.roles\.X"),
+            '[tvs.answers.roles]\nX = ["NOSUCH"]\n',
+            r"trustlab\.toml, line \d+: tvs\.answers\.roles\.X",
+        ),
+        ("[tftp]\nrules = [['(', 'x']]\n", "rule"),
+        ("[tvs]\nec_identity = 'none.pem'\n", r"none\.pem"),
+    ],
+)
+def test_check_finds_what_a_daemon_would_stumble_over(
+    node: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    with (node / "trustlab.toml").open("a") as file:
+        file.write(text)
+    assert run(["--state", str(node), "config", "check"]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_check_tells_where_each_value_came_from(
+    node: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (node / "trustlab.toml").open("a") as file:
+        file.write("[tvs.answers.devices]\nSEP001122334455 = { refuse = true }\n")
+    monkeypatch.setenv("TRUSTLAB_SET_TFTP__PORT", "6969")
+    assert run(["--state", str(node), "config", "check"]) == 0
+    shown = capsys.readouterr().out
+    assert "tftp.port = 6969  # environment variable TRUSTLAB_SET_TFTP__PORT" in shown
+    assert re.search(r"devices\.SEP001122334455\.refuse = true  # .*trustlab.toml, line \d+", shown)
+    assert "tvs.port = 2445  # the defaults" in shown
+    assert {line.split(" = ")[0] for line in shown.splitlines()} >= {
+        key for key, _ in keys(Settings) if key not in FREE | {"phones.models", "phones.loads"}
+    }
 
 
 def test_ports_the_kernel_chooses_never_meet(tmp_path: Path) -> None:
