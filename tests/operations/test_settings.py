@@ -159,7 +159,7 @@ def test_what_editors_and_shells_do_is_understood(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[tvs.answers.roles]\nX = ["NO"]\n', r"trustlab\.toml, line \d+: tvs\.answers\.roles\.X"),
+        (
             '[tvs.answers.roles]\nX = ["NOSUCH"]\n',
             r"trustlab\.toml, line \d+: tvs\.answers\.roles\.X",
         ),
