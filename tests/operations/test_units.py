@@ -13,6 +13,7 @@ from lab.systemd import SOCKET_KINDS
 
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICE = UNITS / "trustlab.service"
+SLICE = UNITS / "trustlab.slice"
 SOCKETS = sorted(UNITS.glob("*.socket"))
 # step-ca and dnsdist, the best of the servers shipped by others, score 2.1.
 MOST_EXPOSURE = 13  # tenths
@@ -45,7 +46,7 @@ def test_exposure_stays_low(program: Callable[[str], str]) -> None:
 
 
 def test_systemd_has_no_complaint(tmp_path: Path, program: Callable[[str], str]) -> None:
-    for path in (SERVICE, *SOCKETS):
+    for path in (SERVICE, SLICE, *SOCKETS):
         shutil.copy(path, tmp_path)
     copy = tmp_path / SERVICE.name
     # verify wants a program that exists; where ours is installed differs from machine to machine
@@ -84,6 +85,13 @@ def test_each_protocol_has_a_socket_that_the_daemon_knows(
 def test_nothing_starts_without_a_node(path: Path) -> None:
     # a condition would be passed over in silence, and a phone's question would ask again and again
     assert unit(path)["Unit"]["AssertPathExists"] == "/var/lib/trustlab/trustlab.toml"
+
+
+def test_what_the_sockets_opened_is_closed_to_other_networks_too() -> None:
+    # a filter of the service does not reach a connection that came in by a socket unit
+    assert unit(SLICE)["Slice"]["IPAddressDeny"] == "any"
+    owners = {unit(path)["Socket"].get("Slice") for path in SOCKETS}
+    assert owners | {unit(SERVICE)["Service"]["Slice"]} == {SLICE.name}
 
 
 def test_what_tls_needs_is_allowed_and_keys_are_in_no_core() -> None:
