@@ -60,6 +60,7 @@ class Receiver:
         self.octets = 0
         self.retransmissions = 0
         self.sent_at = 0.0
+        self._heard_at = 0.0  # when the last block came that was due
         self.outcome: Outcome | None = None
         if request is not None:
             self._answer = encode_request(request)
@@ -73,7 +74,7 @@ class Receiver:
         """When :meth:`timeout` is due; after the end, how long to stay for a repeated last DATA."""
         if self.outcome is not None:
             return self.sent_at + DALLY_SECONDS
-        return self.sent_at + self.timer.seconds
+        return max(self.sent_at, self._heard_at) + self.timer.seconds
 
     def start(self, now: float) -> bytes:
         """What opens the transfer: RRQ, OACK, or ACK 0."""
@@ -97,7 +98,7 @@ class Receiver:
         return b""
 
     def timeout(self, now: float) -> bytes:
-        """No DATA came in time: the last answer again, or the end."""
+        """No DATA came in time: what is there acknowledged again, or the end."""
         proven = self._begun or self._asking is not None
         if self._tries >= (self._retries if proven else UNPROVEN_RETRIES):
             reason = f"no answer to {self._tries + 1} copies after block {self.blocks}"
@@ -107,7 +108,7 @@ class Receiver:
         self._gap_answered = False
         self._window_place = 0
         self.timer.lost()
-        return self._again(now)
+        return self._again_from_here(now)
 
     def gone(self) -> None:
         """The peer's port is closed."""
@@ -124,6 +125,12 @@ class Receiver:
         self._fresh = False
         self.sent_at = now
         return self._answer
+
+    def _again_from_here(self, now: float) -> bytes:
+        """The last answer, or the ACK of the last block if a part of a window came since."""
+        if self.blocks:
+            self._answer = encode_ack(self._wire)
+        return self._again(now)
 
     def _agreed(self, packet: OptionAck, now: float) -> bytes:
         if self._begun:
@@ -155,6 +162,7 @@ class Receiver:
         self._begun = True
         self._gap_answered = False
         self._tries = 0
+        self._heard_at = now
         self._wire = packet.block
         self.blocks += 1
         self.octets += len(packet.payload)
@@ -212,10 +220,9 @@ class Receiver:
             return b""
         if ahead == 0 and self.blocks:
             self._window_place = 0
-            return self._again(now)
+            return self._again_from_here(now)
         if ahead < BLOCK_NUMBERS // 2 and self.terms.windowsize > 1 and not self._gap_answered:
             self._gap_answered = True
             self._window_place = 0
-            self._answer = encode_ack(self._wire)
-            return self._again(now)
+            return self._again_from_here(now)
         return b""

@@ -254,3 +254,23 @@ def test_a_window_gap_is_answered_at_once_and_once():
     assert bytes(again[:4]) == b"\0\3\0\4"
     assert link.sender.receive(b"\0\4\0\3", 0.0)[:4] == b"\0\3\0\4"
     assert link.sender.receive(b"\0\4\0\3", 0.0) == b""
+
+
+@pytest.mark.parametrize("upload", [False, True])
+def test_who_waits_inside_a_window_says_how_far_it_came(upload):
+    link = Link(40 * 513, blksize=513, windowsize=8, upload=upload)
+    while not [wire for _, wire in link.flying if wire[:2] == b"\0\3"]:
+        link.deliver(0)
+    link.now = 1.0
+    for _ in range(5):
+        link.deliver(0)
+    assert link.receiver.deadline > 1.0  # what comes is no silence
+    link.now = link.receiver.deadline
+    assert link.receiver.timeout(link.now) == b"\0\4\0\5"  # lost
+    for _ in range(3):
+        link.deliver(0)
+    repeated = [link.receiver.receive(b"\0\3\0%c" % block + bytes(513), 9.0) for block in (7, 8)]
+    assert repeated == [b"", b"\0\4\0\x08"]
+    link.finish(lambda link: 0 if link.flying else None)
+    assert link.receiver.outcome.ending is Ending.DONE
+    assert link.sender.octets == len(link.taken) == 40 * 513
