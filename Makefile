@@ -37,14 +37,15 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit dist build
+	rm -rf $(VENV) dist build
 
-# The documents as build/html. Every warning, a dead link too, is an error.
-build/docs/.ready: requirements/docs.txt
-	$(PYTHON) -m venv build/docs
-	build/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+# A tool's own environment: some pin other versions of what we use.
+build/%/.ready: requirements/%.txt
+	$(PYTHON) -m venv build/$*
+	build/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+# The documents as build/html. Every warning, a dead link too, is an error.
 docs: build/docs/.ready
 	build/docs/bin/sphinx-build -W --keep-going -q -b html docs build/html
 
@@ -56,9 +57,8 @@ man: $(VENV)/.run
 sessions: $(VENV)/.run
 	$(BIN)/python docs/sessions.py --write
 
-# What a release consists of, as CycloneDX; its tool has an environment of its own.
-sbom: requirements/run.txt
-	@test -x build/sbom/bin/cyclonedx-py || { $(PYTHON) -m venv build/sbom && build/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sbom.txt; }
+# What a release consists of, as CycloneDX.
+sbom: requirements/run.txt build/sbom/.ready
 	build/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file build/trustlab.cdx.json requirements/run.txt
 
 bench-itl: $(VENV)/.test
@@ -70,10 +70,10 @@ fuzz: $(VENV)/.test
 bench-tvs: $(VENV)/.test
 	@$(BIN)/python -m tests.bench.tvs
 
-# sslyze has an environment of its own, since it pins other versions of what we use.
-tls-audit: $(VENV)/.test
-	@test -x $(VENV)-audit/bin/sslyze || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check sslyze; }
-	@$(BIN)/python -m tests.bench.tvs_audit $(VENV)-audit/bin/python
+# sslyze and tlsfuzzer against the modern profile. TLSFUZZER names a checkout of tlsfuzzer, which is on
+# no package index; without it its part reads "not run".
+tls-audit: $(VENV)/.test build/sslyze/.ready build/tlsfuzzer/.ready
+	@$(BIN)/python -m tests.bench.tvs_audit build/sslyze/bin/python build/tlsfuzzer/bin/python
 
 # The TFTP service beside dnsmasq, atftpd, tftpd-hpa and tftpy; TRUSTLAB_BENCH names the folder of the
 # load generator. RUNS interleaved runs each.
