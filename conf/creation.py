@@ -26,10 +26,10 @@ from conf.identity import (
     Node,
     PrivateKey,
     TlsIdentity,
+    as_signer,
     encode_identity,
     identity_file,
     load_node,
-    load_signer,
     publish,
     read_identity,
     write_member,
@@ -48,7 +48,10 @@ _HOST_LENGTH = 64  # X.520's upper bound of a common name
 
 @dataclass(frozen=True)
 class Request:
-    """What ``trustlab init`` was asked for; ``identities`` maps a name to a PEM file."""
+    """What ``trustlab init`` was asked for; ``identities`` maps a name to a PEM file.
+
+    ``macs`` are phones, 12 hexadecimal digits each, that get a rendered configuration.
+    """
 
     cluster: str | None
     host: str
@@ -58,6 +61,7 @@ class Request:
     identities: Mapping[str, Path] = field(default_factory=dict)
     ecdsa: bool = False
     join: Path | None = None
+    macs: tuple[str, ...] = ()
 
 
 def create_node(state: Path, request: Request, *, force: bool = False) -> Path | None:
@@ -175,7 +179,7 @@ def _fill(draft: Path, state: Path, request: Request, peer: Node | None) -> None
     else:
         list_signer = peer.list_signer if peer is not None else "ITLRecovery"
     for name in {"CallManager", list_signer}:
-        load_signer(draft, name)
+        as_signer(identities[name], request.identities.get(name, identity_file(state, name)))
     cluster = peer.cluster if peer is not None else request.cluster
     secure = peer.secure if peer is not None else request.secure
     text = _SETTINGS.format(
@@ -184,6 +188,7 @@ def _fill(draft: Path, state: Path, request: Request, peer: Node | None) -> None
         address=request.address,
         secure=str(secure).lower(),
         list_signer=list_signer,
+        macs=", ".join(f'"{mac}"' for mac in request.macs),
     )
     write_whole(draft / SETTINGS_FILE, text.encode())
     load_settings(draft, environment={})
@@ -298,5 +303,5 @@ list_signer = "{list_signer}"
 
 [phones]
 # MAC addresses of phones that get a rendered configuration, for example ["001122AABBCC"].
-macs = []
+macs = [{macs}]
 """

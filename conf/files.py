@@ -12,7 +12,8 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     is the permission of the result. What root writes belongs to the folder's owner: a service that
     runs as that user is to read it. Raises OSError with the temporary file removed.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # a part of the name is enough to tell whose it is: names have 255 octets at most
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:32]}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:

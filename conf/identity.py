@@ -4,7 +4,11 @@ The only place where a private key is read or exported. A node has one certifica
 of CUCM's services (CallManager, TVS, CAPF, tomcat); ITLRecovery exists once in a cluster.
 """
 
-from collections.abc import Mapping
+import os
+import stat
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.utils import CryptographyDeprecationWarning
 
 from conf import ConfError
 from conf.files import write_whole
@@ -210,14 +215,14 @@ def load_signer(state: Path, name: str) -> Signer:
 def read_signer(certificate: Path, key: Path) -> Signer:
     """A signer from a certificate (PEM or DER) and a private key (PEM) in files of their own."""
     octets = _read(certificate)
+    load = x509.load_der_x509_certificate
+    if b"-----BEGIN" in octets:
+        load = x509.load_pem_x509_certificate
     try:
-        if b"-----BEGIN" in octets:
-            parsed = x509.load_pem_x509_certificate(octets)
-        else:
-            parsed = x509.load_der_x509_certificate(octets)
+        with _odd_serials():
+            der = load(octets).public_bytes(serialization.Encoding.DER)
     except ValueError as error:
         raise IdentityError(f"{certificate}: no certificate: {error}") from None
-    der = parsed.public_bytes(serialization.Encoding.DER)
     return as_signer(_matching((der,), _read_key(_read(key), key), certificate), key)
 
 
@@ -235,7 +240,8 @@ def read_identity(path: Path) -> TlsIdentity:
 
 def _read_chain(octets: bytes, path: Path) -> tuple[bytes, ...]:
     try:
-        certificates = x509.load_pem_x509_certificates(octets)
+        with _odd_serials():
+            certificates = x509.load_pem_x509_certificates(octets)
     except ValueError as error:
         raise IdentityError(f"{path}: no certificate: {error}") from None
     return tuple(item.public_bytes(serialization.Encoding.DER) for item in certificates)
@@ -267,10 +273,23 @@ def encode_pkcs12(identity: TlsIdentity, friendly_name: str, password: str) -> b
 
 
 def _read(path: Path) -> bytes:
+    """The octets of a file; a pipe or a device is none: it could keep us waiting for ever."""
     try:
-        return path.read_bytes()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise IdentityError(f"{path}: is no regular file")
+            return file.read()
     except OSError as error:
         raise IdentityError(f"{path}: {error.strerror}") from None
+
+
+@contextmanager
+def _odd_serials() -> Iterator[None]:
+    """Certificates of serial zero and the like are read, as real ones are: no word of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
 
 
 def _read_key(octets: bytes, path: Path) -> PrivateKey:
@@ -284,7 +303,9 @@ def _read_key(octets: bytes, path: Path) -> PrivateKey:
 
 
 def _matching(chain: tuple[bytes, ...], key: PrivateKey, path: Path) -> TlsIdentity:
-    if x509.load_der_x509_certificate(chain[0]).public_key() != key.public_key():
+    with _odd_serials():
+        own = x509.load_der_x509_certificate(chain[0]).public_key()
+    if own != key.public_key():
         raise IdentityError(f"{path}: the private key is not the one of the certificate")
     return TlsIdentity(chain, key)
 

@@ -77,7 +77,7 @@ class Session:
         while not record.exists() or "try next" not in log.read_text():
             if time.monotonic() - begin > SECONDS:
                 raise SessionError(f"{command}: did not start: {log.read_text()}")
-            time.sleep(0.05)
+            time.sleep(0.05)  # what another process writes is not to be awaited
         return ""
 
 

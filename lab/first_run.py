@@ -20,6 +20,7 @@ from lab.sockets import PortError, bind_udp
 
 STATE = Path("var")
 FALLBACK_PORT = 6969
+PHONE = "00005E005301"  # of the addresses for documents (RFC 7042, section 2.1.2)
 
 
 def main() -> int:
@@ -28,7 +29,8 @@ def main() -> int:
     try:
         if not (STATE / SETTINGS_FILE).exists():
             host = socket.gethostname() or "trustlab"
-            create_node(STATE, Request(cluster="lab", host=host, address="127.0.0.1"))
+            request = Request(cluster="lab", host=host, address="127.0.0.1", macs=(PHONE,))
+            create_node(STATE, request)
             terminal.say(f"made a new node in {STATE}")
         port = _tftp_port()
     except ConfError as error:

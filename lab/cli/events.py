@@ -34,7 +34,7 @@ def events(
     for event in chain(timeline.kept(), timeline.fresh()):
         told.tell(event)
     while follow:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(LOOK_SECONDS)  # a file tells nobody that it has grown
         for event in timeline.fresh():
             told.tell(event)
     return 0

@@ -14,7 +14,14 @@ from itl.limits import Guard, check_build
 from itl.roles import parse_role
 from itl.trustlist import RecordSpec, build_trust_list
 from lab.cli import terminal
-from lab.cli.documents import Flag, UsageError, read_certificate, shown_path, write_file
+from lab.cli.documents import (
+    Flag,
+    UnreadableError,
+    UsageError,
+    read_certificate,
+    shown_path,
+    write_file,
+)
 
 PUBLIC_FILE = 0o644
 NO_CERTIFICATE = "-"
@@ -113,7 +120,10 @@ def read_record(text: str) -> RecordSpec:
             raise UsageError(f"--record {text!r}: {error}") from None
         if parsed.version != 4:  # noqa: PLR2004 - the version's number is its name
             terminal.say(f"warning: {address}: IPv6, left out of the record (assumed)")
-    certificate = None if file == NO_CERTIFICATE else read_certificate(Path(file))
+    try:
+        certificate = None if file == NO_CERTIFICATE else read_certificate(Path(file))
+    except UnreadableError as error:
+        raise UsageError(f"--record {error}") from None
     return RecordSpec(role, certificate, rest.get("dns", ""), address)
 
 

@@ -47,6 +47,7 @@ app = App(
     help="The trust plane of Cisco IP phones on one lab machine.",
     version=lambda: metadata.version("trustlab"),
     result_action="return_value",
+    console=terminal.help_pages,
 )
 for name, target in GROUPS.items():
     app.command(target, name=name)

@@ -23,6 +23,7 @@ class _Console(Console):
 
 
 console = _Console(highlight=False, markup=False, emoji=False, width=_WIDTH)
+help_pages = _Console()
 messages = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 _state: ContextVar[Path] = ContextVar("state", default=Path("var"))

@@ -62,7 +62,8 @@ def show_running(running: Running) -> None:
         return
     state = shlex.quote(str(plane.node.state))
     own = shlex.quote(str(plane.node.state / "identities" / "CallManager.pem"))
-    mac = next(iter(plane.settings.phones.macs), "001122334455")
+    macs = plane.settings.phones.macs
+    mac = next(iter(macs), "001122334455")
     terminal.console.print("\nto try next, in another terminal:")
     name = program()
     fetch = f"curl -so {state}/ITLFile.tlv tftp://{written(record.tftp)}/ITLFile.tlv"
@@ -72,3 +73,6 @@ def show_running(running: Running) -> None:
         f"{fetch} && {name} itl show {state}/ITLFile.tlv",
     ):
         terminal.console.print(f"  {line}", soft_wrap=True)
+    if not macs:
+        text = f"\nphones.macs names no phone: {mac} finds only XMLDefault.cnf.xml, unsigned"
+        terminal.console.print(text, soft_wrap=True)

@@ -14,7 +14,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from conf import ConfError
 from conf.creation import Request, create_node, self_signed
 from conf.files import write_whole
-from conf.identity import IDENTITIES, load_node, load_signer, load_tls_identity
+from conf.identity import (
+    IDENTITIES,
+    load_node,
+    load_signer,
+    load_tls_identity,
+    read_identity,
+    read_signer,
+)
 from conf.running import claim
 
 
@@ -218,11 +225,27 @@ def test_identities_are_brought_along(tmp_path: Path, rsa_keys: Callable) -> Non
 
 def test_an_identity_that_cannot_sign_is_refused(tmp_path: Path) -> None:
     curve = pem_file(tmp_path, "CallManager", ec.generate_private_key(ec.SECP256R1()))
-    with pytest.raises(ConfError, match="RSA keys only"):
+    with pytest.raises(ConfError, match=f"{curve}: lists and files are signed with RSA keys only"):
         create_node(tmp_path / "node", request(identities={"CallManager": curve}))
     odd = pem_file(tmp_path, "ITLRecovery", rsa.generate_private_key(65537, 3072))
     with pytest.raises(ConfError, match="RSA-3072"):
         create_node(tmp_path / "node", request(identities={"ITLRecovery": odd}))
+
+
+def test_a_pipe_is_no_key_and_nothing_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for certificate, key in (("pipe", "none.pem"), ("none.pem", "pipe")):
+        (tmp_path / "none.pem").write_bytes(b"")
+        with pytest.raises(ConfError, match=r"none\.pem: no certificate|pipe: is no regular file"):
+            read_signer(tmp_path / certificate, tmp_path / key)
+    with pytest.raises(ConfError, match="pipe: is no regular file"):
+        read_identity(tmp_path / "pipe")
+
+
+def test_the_longest_name_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 255)
+    write_whole(path, b"data")
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(path.name, b"data")]
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path, rsa_keys: Callable) -> None:

@@ -45,8 +45,9 @@ def test_ctrl_c_in_a_terminal_ends_with_zero(tmp_path: Path, allowed: bool) -> N
         preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # noqa: PLW1509
     ) as process:
         os.close(other)
-        text = read_until(own, "to try next")
+        text = read_until(own, "--mac 00005E005301")
         assert "ITLFile.tlv" in text
+        assert 'macs = ["00005E005301"]' in (tmp_path / "var" / "trustlab.toml").read_text()
         if not allowed:
             assert re.search(r"^TFTP port 69 is not allowed.*\n.*sysctl", text, re.MULTILINE)
             assert "udp 127.0.0.1:6969" in text

@@ -49,7 +49,9 @@ def test_a_locale_without_the_character_gets_its_escape(tmp_path: Path) -> None:
     assert b"Traceback" not in plain.stderr
 
 
-@pytest.mark.parametrize("arguments", [["config", "default"], ["scenario", "list"]])
+@pytest.mark.parametrize(
+    "arguments", [["config", "default"], ["scenario", "list"], ["tvs", "verify", "--help"]]
+)
 def test_a_pipe_that_nobody_reads_is_neither_yes_nor_no(arguments: list[str]) -> None:
     with subprocess.Popen(
         [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
