@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,8 @@ from lab.workers import COUNTED, READY, WorkerTask, counted
 from tvs.server import Counters
 
 COUNT_SECONDS = 1.0
+TOGETHER_SECONDS = 0.02
+TOGETHER_BYTES = 32_768  # half of what a pipe takes without a reader
 _STDIN, _STDOUT = 0, 1
 
 
@@ -42,8 +45,35 @@ def _keep_to_itself(event: Event) -> None:
     """Say nothing of the plane: the daemon has the same one, and speaks for all."""
 
 
-def _tell(event: Event) -> None:
-    os.write(_STDOUT, msgspec.json.encode(event) + b"\n")
+class _Line:
+    """Tells the daemon events, several at once: each write wakes it, and phones come first.
+
+    An event waits at most TOGETHER_SECONDS.
+    """
+
+    def __init__(self) -> None:
+        self._octets = bytearray()
+        self._begun = trio.Event()
+
+    def tell(self, event: Event) -> None:
+        if not self._octets:
+            self._begun.set()
+        self._octets += msgspec.json.encode(event) + b"\n"
+        if len(self._octets) > TOGETHER_BYTES:
+            self.send()
+
+    def send(self) -> None:
+        """Write what has come together."""
+        if self._octets:
+            os.write(_STDOUT, self._octets)
+            self._octets.clear()
+
+    async def run(self) -> None:
+        while True:
+            await self._begun.wait()
+            await trio.sleep(TOGETHER_SECONDS)
+            self._begun = trio.Event()
+            self.send()
 
 
 async def _serve(task: WorkerTask, plane: TrustPlane) -> None:
@@ -54,13 +84,15 @@ async def _serve(task: WorkerTask, plane: TrustPlane) -> None:
         )
         for number, profile in task.sockets.items()
     ]
-    stop, counters = trio.Event(), Counters()
+    stop, counters, line = trio.Event(), Counters(), _Line()
     async with trio.open_nursery() as watching:
         watching.start_soon(_watch, plane)
-        watching.start_soon(_tell_counts, counters)
+        watching.start_soon(_tell_counts, counters, line)
+        watching.start_soon(line.run)
         async with trio.open_nursery() as serving:
-            await serving.start(_serve_doors, doors, plane, stop, counters)
-            _tell(READY)
+            serve = partial(serve_doors, doors, plane, worker=0, report=line.tell)
+            await serving.start(partial(serve, stop=stop, counters=counters))
+            line.tell(READY)
             settle()
             async for _ in trio.lowlevel.FdStream(os.dup(_STDIN)):
                 await _reload(task, plane)
@@ -68,34 +100,17 @@ async def _serve(task: WorkerTask, plane: TrustPlane) -> None:
             drain = plane.settings.serve.drain_seconds
             serving.cancel_scope.deadline = trio.current_time() + drain
         watching.cancel_scope.cancel()
+    line.send()
 
 
-async def _serve_doors(
-    doors: list[Door],
-    plane: TrustPlane,
-    stop: trio.Event,
-    counters: Counters,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    await serve_doors(
-        doors,
-        plane,
-        worker=0,
-        report=_tell,
-        stop=stop,
-        counters=counters,
-        task_status=task_status,
-    )
-
-
-async def _tell_counts(counters: Counters) -> None:
+async def _tell_counts(counters: Counters, line: _Line) -> None:
     told = None
     while True:
         await trio.sleep(COUNT_SECONDS)
         now = counted(counters)
         if now != told:
             told = now
-            _tell({"event": "tvs.worker", "outcome": COUNTED, **msgspec.structs.asdict(now)})
+            line.tell({"event": "tvs.worker", "outcome": COUNTED, **msgspec.structs.asdict(now)})
 
 
 async def _watch(plane: TrustPlane) -> None:

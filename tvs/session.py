@@ -135,6 +135,7 @@ class Session:
                     return
                 begins = True
                 if buffer:
+                    self._enter("request", service.limits().request_seconds)
                     await wait_for(OTHERS_FIRST)
             if not buffer:
                 if service.stopping:
