@@ -1,4 +1,4 @@
-"""The systemd units: what systemd itself says of them."""
+"""The systemd units: what systemd itself says of them; the user of the container."""
 
 import configparser
 import shutil
@@ -111,3 +111,11 @@ def test_stopping_has_time_for_a_drain_and_nothing_runs_as_root() -> None:
     assert float(service["TimeoutStopSec"].removesuffix("s")) > 3
     assert service["DynamicUser"] == "yes"
     assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == ""
+
+
+def test_the_container_says_by_number_that_it_is_not_root() -> None:
+    lines = (UNITS.parent / "Containerfile").read_text().splitlines()
+    (user,) = (line.split()[1] for line in lines if line.startswith("USER "))
+    assert all(int(number) > 0 for number in user.split(":"))
+    # podman's own format has no HEALTHCHECK and leaves it out
+    assert any("podman build --format docker" in line for line in lines)
