@@ -1,6 +1,6 @@
 """The daemon under a service manager: sockets handed over, notices, reload, drain."""
 
-import json
+import fcntl
 import os
 import signal
 import socket
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import trio
 from conf.identity import load_node
 from conf.running import read_record
 from lab.health import ask_tftp, ask_tvs
+from lab.systemd import SOCKET_KINDS
 from tests import daemons
 from tests.daemons import PROGRAM, Daemon, serving, trustlab
 from tests.operations.clients import BLOCK, PATIENCE, eventually, reading
@@ -140,33 +141,41 @@ async def test_systemd_hands_a_socket_over(
 
 
 def test_all_sockets_are_handed_over_at_once(node: Path) -> None:
-    tcp, udp, web = socket.socket(), socket.socket(type=socket.SOCK_DGRAM), socket.socket()
-    with tcp, udp, web:
-        for one in (tcp, udp, web):
+    with ExitStack() as opened:
+        passed = {
+            name: opened.enter_context(socket.socket(type=kind))
+            for name, kind in SOCKET_KINDS.items()
+        }
+        for one in passed.values():
             one.bind(("127.0.0.1", 0))
-        for one in (tcp, web):
-            one.listen()
+            if one.type == socket.SOCK_STREAM:
+                one.listen()
+        # moved up first: a socket's own number may be one of those that systemd hands over
+        numbers = [fcntl.fcntl(one, fcntl.F_DUPFD, 100) for one in passed.values()]
+        moves = " ".join(f"{3 + place}<&{number}" for place, number in enumerate(numbers))
         shell = (
-            'exec 3<&"$1" 4<&"$2" 5<&"$3"; shift 3; LISTEN_PID=$$ LISTEN_FDS=3 '
-            'LISTEN_FDNAMES=tvs:tftp:metrics exec "$@"'
+            f"exec {moves}; LISTEN_PID=$$ LISTEN_FDS={len(passed)} "
+            f'LISTEN_FDNAMES={":".join(passed)} exec "$@"'
         )
-        numbers = [os.dup(one.fileno()) for one in (tcp, udp, web)]
         serve = [*PROGRAM, "--state", str(node), "serve", "--json"]
         with subprocess.Popen(
-            ["bash", "-c", shell, "bash", *map(str, numbers), *serve],
+            ["bash", "-c", shell, "bash", *serve],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             pass_fds=numbers,
         ) as process:
             try:
                 assert process.stdout is not None
-                ready = json.loads(process.stdout.readline())
-                assert ready["tvs"] == list(tcp.getsockname())
-                assert ready["tftp"] == list(udp.getsockname())
+                assert process.stdout.readline()
                 record = read_record(node)
                 assert record is not None
-                assert record.metrics == web.getsockname()
-                assert trustlab("status", state=node).returncode == 0
+                # served whatever the settings say: HTTP, HTTPS and metrics are off there
+                assert {name: getattr(record, name) for name in passed} == {
+                    name: one.getsockname() for name, one in passed.items()
+                }
+                status = trustlab("status", state=node)
+                assert status.returncode == 0
+                assert status.stdout.count("signature valid") == 3
             finally:
                 process.terminate()
                 process.wait(PATIENCE)
