@@ -76,6 +76,11 @@ class Receiver:
             return self.sent_at + DALLY_SECONDS
         return max(self.sent_at, self._heard_at) + self.timer.seconds
 
+    @property
+    def progressing(self) -> bool:
+        """Whether nothing was sent twice since the peer's last DATA."""
+        return self._tries == 0
+
     def start(self, now: float) -> bytes:
         """What opens the transfer: RRQ, OACK, or ACK 0."""
         self.sent_at = now

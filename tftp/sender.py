@@ -28,7 +28,9 @@ from tftp.transfer import (
 SAMPLE_BLOCKS = 32  # a round trip is measured once in so many blocks
 UNPROVEN_SENDS = 3  # copies of the first packet to an address that has not answered yet
 HALF_OPEN_SECONDS = 5.0  # how long an answer to the last of these copies is waited for
+NO_BLOCK = -1
 _ACK_0 = encode_ack(0)
+_DONE = Outcome(Ending.DONE, "all blocks acknowledged")
 
 
 class Sender:
@@ -46,8 +48,8 @@ class Sender:
         "_gap_answered",
         "_opening",
         "_piece",
-        "_previous_resent",
         "_resent",
+        "_resent_block",
         "_retries",
         "_source",
         "_tries",
@@ -92,7 +94,7 @@ class Sender:
         self._tries = 0
         self._copies = 0
         self._resent = False
-        self._previous_resent = False
+        self._resent_block = NO_BLOCK
         self._gap_answered = False
         self._piece: Piece | None = None
         self.frames: list[bytes] = []
@@ -132,6 +134,11 @@ class Sender:
     def deadline(self) -> float:
         """When :meth:`timeout` is due."""
         return self.sent_at + (self.waiting or self.timer.seconds)
+
+    @property
+    def progressing(self) -> bool:
+        """Whether nothing was sent twice since the peer's last answer."""
+        return self._tries == 0
 
     def start(self, now: float) -> Burst:
         """What opens the transfer: WRQ, OACK, or the first DATA."""
@@ -213,12 +220,15 @@ class Sender:
 
     def _advance(self, now: float) -> Burst:
         """The ACK that was waited for, on the way where something beside the next DATA is due."""
-        if self._resent:
+        resent, self._resent = self._resent, False
+        if resent:
             self.timer.progress()
         else:
             self.timer.sample(now - self.sent_at)
         self._tries = 0
-        self._previous_resent, self._resent = self._resent, False
+        self._resent_block = NO_BLOCK
+        if resent and self.terms.windowsize == 1:
+            self._resent_block = self._piece.first + self.position if self._piece else 0
         self.proven = True
         self.waiting = 0.0
         if self._piece is None:
@@ -228,7 +238,7 @@ class Sender:
         else:
             self._acked = self._window_end
         if self._acked == self.total:
-            self.outcome = Outcome(Ending.DONE, "all blocks acknowledged")
+            self.outcome = _DONE
             return b""
         return self._send_from(self._acked + 1, now)
 
@@ -248,8 +258,10 @@ class Sender:
             piece = self._source.piece(self._content, self.terms.blksize, block, windowed=False)
             self._piece, self.frames, self.acks = piece, piece.frames, piece.acks
         self.position = block - piece.first
-        # the first ACK goes the slow way too: it proves the address
-        blocks = SAMPLE_BLOCKS if self.proven else 1
+        # the first ACK goes the slow way too, as it proves the address; and that after a loss, as
+        # what was sent twice gave no sample
+        careful = not self.proven or self._resent_block != NO_BLOCK
+        blocks = 1 if careful else SAMPLE_BLOCKS
         self.limit = min(len(piece.frames), self.position + blocks)
         self.expected = piece.acks[self.position]
         return piece.frames[self.position]
@@ -308,8 +320,8 @@ class Sender:
         )
         if self.terms.windowsize > 1:
             return self._gap(ahead, now)
-        if ahead == 0 and self._previous_resent:
-            self._previous_resent = False
+        if ahead == 0 and acked == self._resent_block:
+            self._resent_block = NO_BLOCK
             self.timer.too_early()
         return b""
 

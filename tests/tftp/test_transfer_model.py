@@ -274,3 +274,24 @@ def test_who_waits_inside_a_window_says_how_far_it_came(upload):
     link.finish(lambda link: 0 if link.flying else None)
     assert link.receiver.outcome.ending is Ending.DONE
     assert link.sender.octets == len(link.taken) == 40 * 513
+
+
+@pytest.mark.parametrize("every", [3, 5, 7, 15])
+def test_the_wait_stays_short_when_every_nth_block_is_lost(every):
+    link = Link(400 * 512, blksize=512, windowsize=1, upload=False)
+    sent, waits = 0, []
+    while not link.over:
+        if not link.flying:
+            waits.append(link.sender.timer.seconds)
+            link.wait()
+            continue
+        link.now += 0.001
+        to, datagram = link.flying[0]
+        sent += to == "client" and datagram[:2] == b"\0\3"
+        if to == "client" and datagram[:2] == b"\0\3" and sent % every == 0:
+            del link.flying[0]
+        else:
+            link.deliver(0)
+    link.check()
+    assert link.sender.outcome.ending is Ending.DONE
+    assert max(waits) < 0.2
