@@ -11,11 +11,11 @@ from socket import SocketType
 from typing import NamedTuple, TypeAlias
 
 from tftp import PacketError
-from tftp.content import Answer, Content, ErrorReply, Later, Octets, whole
+from tftp.content import Answer, Content, ErrorReply, Later
 from tftp.engine import Engine, Report
 from tftp.flow import Flow, device_of
 from tftp.frames import Frames
-from tftp.netascii import FromNetascii, to_netascii
+from tftp.netascii import FromNetascii, Translations
 from tftp.options import MAX_BLKSIZE, Terms, grant
 from tftp.packets import ErrorCode, Opcode, Request, encode_error, parse_request
 from tftp.receiver import Receiver
@@ -32,9 +32,11 @@ Make: TypeAlias = Callable[[Later, Resume], None]
 _PRIVILEGED = 1024
 _TFTP_PORT = 69
 _REPEAT_SECONDS = 1.0  # a request again within it is the network's doing, not a new start
-_NETASCII_BYTES = 16 * 1024 * 1024
 _REQUEST_OPCODES = (b"\0\1", b"\0\2")
 _MODES = ("octet", "netascii")
+_WRQ = Opcode.WRQ
+_OUTCOMES = [code.name.lower().replace("_", " ") for code in ErrorCode]
+_BROKEN = ErrorReply(ErrorCode.UNDEFINED, "the server failed; its log says why")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class Admission:
         self._reply_policy = reply_policy
         self._link = link
         self._making: set[tuple[Address, bytes]] = set()
+        self._translations = Translations()
         self._rate = RequestRate()
 
     def admit(
@@ -127,9 +130,8 @@ class Admission:
         if self._known(datagram, peer, now):
             return
         engine = self._engine
-        if (
-            engine.per_host.get(peer[0], 0) >= limits.max_transfers_per_address
-            or len(engine.flows) >= limits.max_transfers
+        if engine.per_host.get(peer[0], 0) >= limits.max_transfers_per_address or (
+            len(engine.flows) >= limits.max_transfers and not engine.make_room(now)
         ):
             self.dropped += 1
             return
@@ -140,13 +142,19 @@ class Admission:
         except PacketError as error:
             self._refuse(arrival, None, ErrorReply(ErrorCode.ILLEGAL_OPERATION, str(error)))
             return
+        try:
+            self._take(arrival, request)
+        except Exception as error:  # noqa: BLE001  one request must not end the service for all
+            self._refuse(arrival, request, _BROKEN, f"{type(error).__name__}: {error}")
+
+    def _take(self, arrival: "_Arrival", request: Request) -> None:
         if request.mode not in _MODES:
             text = f"mode {request.mode[:16]!r} is none of octet and netascii"
             self._refuse(arrival, request, ErrorReply(ErrorCode.ILLEGAL_OPERATION, text))
-        elif request.opcode is Opcode.WRQ:
+        elif request.opcode is _WRQ:
             self._write(arrival, request)
         else:
-            self._answer(arrival, request, self._find(request.name, peer[0]))
+            self._answer(arrival, request, self._find(request.name, arrival.peer[0]))
 
     def _tell_flood(self, peer: Address, limit: int) -> None:
         """Once a second for each address; what is dropped is not told one by one."""
@@ -173,8 +181,8 @@ class Admission:
                 with suppress(OSError):  # who asked before is gone; another has its port now
                     self._engine.send(flow, flow.transfer.again(now))
                     return True
-            elif now - flow.started < _REPEAT_SECONDS:
-                return True
+            elif now - flow.started < _REPEAT_SECONDS or flow.transfer.progressing:
+                return True  # late, and the transfer it began is well under way
         self._engine.supersede(flow, now)
         return False
 
@@ -188,10 +196,23 @@ class Admission:
             self._refuse(arrival, request, answer)
         elif isinstance(answer, Later):
             self._wait(arrival, request, answer)
+        elif request.mode == "netascii":
+            self._translate(arrival, request, answer)
         else:
             self._read(arrival, request, answer)
 
-    def _wait(self, arrival: "_Arrival", request: Request, later: Later) -> None:
+    def _translate(self, arrival: "_Arrival", request: Request, content: Content) -> None:
+        answer = self._translations.of(content)
+        if isinstance(answer, ErrorReply):
+            self._refuse(arrival, request, answer)
+        elif isinstance(answer, Later):
+            self._wait(arrival, request, answer, translated=True)
+        else:
+            self._read(arrival, request, answer)
+
+    def _wait(
+        self, arrival: "_Arrival", request: Request, later: Later, *, translated: bool = False
+    ) -> None:
         if len(self._making) >= self._limits().max_making:
             self.dropped += 1
             return
@@ -202,26 +223,21 @@ class Admission:
             self._making.discard(key)
             if isinstance(made, ErrorReply):
                 self._refuse(arrival, request, made)
-            elif not isinstance(made, Later):
+            elif isinstance(made, Later):
+                return
+            elif request.mode == "netascii" and not translated:
+                self._translate(arrival, request, made)
+            else:
                 self._read(arrival, request, made)
 
         self._make(later, resume)
 
     def _read(self, arrival: "_Arrival", request: Request, content: Content) -> None:
-        if request.mode == "netascii":
-            if content.size > _NETASCII_BYTES:
-                content.close()
-                text = "too large for netascii; ask in octet mode"
-                self._refuse(arrival, request, ErrorReply(ErrorCode.UNDEFINED, text))
-                return
-            key = (content.key, "netascii")
-            content = Octets(to_netascii(whole(content)), key=key, modified=content.modified)
         try:
             connected = self._connect(arrival)
         except OSError as error:
             content.close()
-            busy = ErrorReply(ErrorCode.UNDEFINED, f"the server is busy: {error.strerror}")
-            self._refuse(arrival, request, busy)
+            self._refuse(arrival, request, _busy(error))
             return
         if self._link is not None:
             connected = self._link(request.name, arrival.peer[0], connected)
@@ -251,7 +267,12 @@ class Admission:
         if isinstance(upload, ErrorReply):
             self._refuse(arrival, request, upload)
             return
-        connected = self._connect(arrival)
+        try:
+            connected = self._connect(arrival)
+        except OSError as error:
+            upload.abort()
+            self._refuse(arrival, request, _busy(error))
+            return
         decoder = FromNetascii(upload.write)
 
         def complete() -> None:
@@ -282,8 +303,10 @@ class Admission:
         self._engine.start(flow, self._engine.clock())
 
     def _connect(self, arrival: "_Arrival") -> SocketType:
-        family = arrival.listener.socket.family
-        return self._engine.ports.connect(family, arrival.asked, arrival.peer)
+        before = self._engine.by_peer.get(arrival.peer)
+        if before is not None:  # begun while this one's content was being made
+            self._engine.supersede(before, arrival.now)
+        return self._engine.ports.connect(arrival.listener.family, arrival.asked, arrival.peer)
 
     def _terms(self, request: Request, connected: SocketType, size: int | None) -> Terms:
         if not request.options:
@@ -299,7 +322,9 @@ class Admission:
             size=size,
         )
 
-    def _refuse(self, arrival: "_Arrival", request: Request | None, reply: ErrorReply) -> None:
+    def _refuse(
+        self, arrival: "_Arrival", request: Request | None, reply: ErrorReply, why: str = ""
+    ) -> None:
         """One ERROR, out of the service port: no transfer is made for it."""
         self.refused += 1
         arrival.listener.answer(encode_error(reply.code, reply.text), arrival.asked, arrival.peer)
@@ -308,14 +333,18 @@ class Admission:
                 "event": "tftp.error",
                 "device": device_of(request.name) if request else None,
                 "peer": peer_text(arrival.peer),
-                "outcome": reply.code.name.lower().replace("_", " "),
-                "reason": reply.text,
+                "outcome": _OUTCOMES[reply.code],
+                "reason": why or reply.text,
                 "milliseconds": round((self._engine.clock() - arrival.now) * 1000, 1),
                 "file": request.name if request else None,
                 "code": int(reply.code),
                 "expected": reply.expected,
             }
         )
+
+
+def _busy(error: OSError) -> ErrorReply:
+    return ErrorReply(ErrorCode.UNDEFINED, f"the server is busy: {error.strerror}")
 
 
 class _Arrival(NamedTuple):

@@ -16,7 +16,7 @@ class ChangedError(TftpError):
 class Octets:
     """Octets in memory. ``key`` is equal for equal octets only; ``modified`` in Unix seconds."""
 
-    __slots__ = ("data", "key", "modified", "size")
+    __slots__ = ("__weakref__", "data", "key", "modified", "size")
 
     def __init__(self, data: bytes, *, key: Hashable, modified: int = 0) -> None:
         self.data = data
@@ -35,11 +35,13 @@ class Octets:
 class OpenFile:
     """A regular file, open for reading; owns the descriptor."""
 
-    __slots__ = ("_descriptor", "key", "modified", "size")
+    __slots__ = ("_descriptor", "_state", "key", "modified", "size")
 
     def __init__(self, descriptor: int, status: os.stat_result) -> None:
         self._descriptor = descriptor
         self.key: Hashable = file_key(status)
+        # not the time of its inode: that changes when another file takes its name
+        self._state = (status.st_size, status.st_mtime_ns)
         self.size = status.st_size
         self.modified = int(status.st_mtime)
 
@@ -50,7 +52,8 @@ class OpenFile:
         """
         octets = os.pread(self._descriptor, length, offset)
         wanted = min(length, self.size - offset)
-        if file_key(os.fstat(self._descriptor)) != self.key or len(octets) != wanted:
+        status = os.fstat(self._descriptor)
+        if (status.st_size, status.st_mtime_ns) != self._state or len(octets) != wanted:
             raise ChangedError("the file changed during the transfer")
         return octets
 

@@ -18,6 +18,7 @@ import select
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from socket import MSG_DONTWAIT
 from typing import TypeAlias
 
@@ -35,6 +36,7 @@ SLICE_SECONDS = 0.004  # how long a drain may keep other tasks waiting
 LINGER_SECONDS = 0.001  # the least an epoll can wait; an answer on the way is met without a detour
 REQUESTS_AT_ONCE = 64  # taken from a service socket before transfers have their turn
 RECHECK_SECONDS = 0.05  # a deadline that an answer moved nearer is noticed this late at worst
+HALF_OPEN_LOOKED_AT = 64  # of the oldest transfers
 ALONE_BLOCKS = 32  # of one transfer before the others are looked at again
 
 
@@ -238,6 +240,16 @@ class Engine:
             return
         flow.transfer.outcome = Outcome(Ending.GONE, "the peer began another request")
         self._ended(flow, now)
+
+    def make_room(self, now: float) -> bool:
+        """End the oldest transfer whose peer never answered, if one of the first is such."""
+        for flow in islice(self.flows.values(), HALF_OPEN_LOOKED_AT):
+            sender = flow.sender
+            if sender is not None and not sender.proven:
+                sender.outcome = Outcome(Ending.TIMED_OUT, "never answered, gave way to another")
+                self._ended(flow, now)
+                return True
+        return False
 
     def _requests(self, descriptor: int, now: float) -> None:
         listener = self._listeners.get(descriptor)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -172,6 +173,7 @@ def encode_ack(block: int) -> bytes:
     return b"\0\4" + block.to_bytes(2, "big")
 
 
+@lru_cache(maxsize=256)
 def encode_error(code: int, text: str) -> bytes:
     """ERROR; the text is cut to 400 octets."""
     cut = text.encode("utf-8", "replace").replace(b"\0", b" ")[:MAX_ERROR_TEXT]

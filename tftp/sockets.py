@@ -1,6 +1,5 @@
 """Datagram sockets for TFTP: who was asked, one socket a transfer, windows in one call."""
 
-import contextlib
 import errno
 import socket
 import struct
@@ -32,6 +31,7 @@ class Listener:
     """A bound service socket; ``local`` is its address with port 0."""
 
     socket: socket.socket
+    family: int
     local: Address
     wildcard: bool
 
@@ -48,10 +48,10 @@ class Listener:
 
     def answer(self, datagram: bytes, asked: Address, peer: Address) -> None:
         """Send one datagram from the address that was asked; lost like any if there is no room."""
-        with contextlib.suppress(OSError):
+        try:
             if not self.wildcard:
                 self.socket.sendto(datagram, peer)
-            elif self.socket.family == socket.AF_INET6:
+            elif self.family == socket.AF_INET6:
                 note = _PKTINFO6.pack(socket.inet_pton(socket.AF_INET6, asked[0]), 0)
                 self.socket.sendmsg(
                     [datagram], [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, note)], 0, peer
@@ -59,6 +59,8 @@ class Listener:
             else:
                 note = _PKTINFO.pack(0, socket.inet_aton(asked[0]), b"")
                 self.socket.sendmsg([datagram], [(socket.IPPROTO_IP, _IP_PKTINFO, note)], 0, peer)
+        except OSError:
+            return
 
 
 def listener_on(bound: socket.socket) -> Listener:
@@ -71,7 +73,7 @@ def listener_on(bound: socket.socket) -> Listener:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         bound.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     local: Address = (host, 0, *rest) if rest else (host, 0)
-    return Listener(bound, local, wildcard)
+    return Listener(bound, bound.family, local, wildcard)
 
 
 def _asked(notes: list[tuple[int, int, bytes]], peer: Address) -> Address | None:

@@ -104,11 +104,10 @@ class TransferPorts:
         return True
 
     def _new(self, family: int, local: Address, home: "_Home", peer: Address) -> socket.SocketType:
-        if len(home.ports) < PORTS:
+        if home.turn == len(home.ports):
             home.ports.append(self._hear(family, local))
-        home.turn += 1
-        bound = home.ports[home.turn % len(home.ports)]
-        made = transfer_socket(family, bound, peer, shared=True)
+        made = transfer_socket(family, home.ports[home.turn], peer, shared=True)
+        home.turn = (home.turn + 1) % PORTS
         self._of[made.fileno()] = (made, home)
         self._epoll.register(made.fileno(), select.EPOLLIN)
         return made

@@ -92,6 +92,15 @@ class Phone:
     async def ack(self, number: int) -> bytes:
         return await self.answer(b"\0\4" + number.to_bytes(2, "big"))
 
+    async def goes_on(self, number: int) -> bool:
+        """Acknowledge a block; whether the next comes, after repetitions perhaps."""
+        await self.tell(b"\0\4" + number.to_bytes(2, "big"))
+        wanted = b"\0\3" + (number + 1).to_bytes(2, "big")
+        while (datagram := await self.hear())[:2] == b"\0\3":
+            if datagram.startswith(wanted):
+                return True
+        return False
+
     async def silent(self, seconds: float = 0.03) -> bool:
         with trio.move_on_after(seconds):
             await self.hear()

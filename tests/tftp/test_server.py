@@ -1,5 +1,7 @@
 """The service over real sockets: odd requests, strangers, abuse, addresses."""
 
+import errno
+import os
 import random
 import socket
 from contextlib import AsyncExitStack
@@ -13,6 +15,7 @@ from tftp import RemoteError, TftpError
 from tftp.admission import Limits
 from tftp.client import get, put
 from tftp.content import Later, Octets
+from tftp.netascii import MOST_OCTETS
 from tftp.uploads import Uploads
 
 ERROR = b"\0\5"
@@ -150,6 +153,38 @@ async def test_the_same_request_again_gets_the_same_first_packet(folder):
         assert (await client.ack(1))[:4] == b"\0\3\0\2"
 
 
+async def test_a_late_copy_of_the_request_does_not_disturb(folder, monkeypatch):
+    monkeypatch.setattr("tftp.admission._REPEAT_SECONDS", 0.0)
+    async with serving(folder) as service, phone(service) as client:
+        request = b"\0\1config\0octet\0"
+        await client.ask(request)
+        former = client.peer
+        assert await client.goes_on(1)
+        await client.sock.sendto(request, client.service)
+        assert await client.goes_on(2)
+        await client.hear()  # block 3 again, as nothing more was acknowledged
+        await client.sock.sendto(request, client.service)  # of a phone that begins anew
+        while client.peer == former:
+            datagram = await client.hear()
+        assert datagram[:4] == DATA_1
+
+
+async def test_a_socket_that_is_taken_again_forgets_its_former_peer(folder):
+    async with serving(folder) as service, phone(service) as old, phone(service) as new:
+        for _ in range(2):
+            assert (await old.rrq(b"one"))[:4] == DATA_1
+            await old.tell(b"\0\4\0\1")
+        former = old.peer
+        await trio.sleep(0.01)  # until it rests
+        await old.tell(b"\0\5\0\0late\0")
+        assert await old.silent()
+        assert (await new.rrq(b"config"))[:4] == DATA_1
+        assert new.peer == former
+        await old.tell(b"\0\4\0\1")
+        assert (await old.hear())[:4] == b"\0\5\0\5"
+        assert await new.goes_on(1)
+
+
 async def test_another_request_from_the_same_port_takes_over(folder):
     async with serving(folder) as service, phone(service) as client:
         await client.rrq(b"config")
@@ -186,23 +221,19 @@ async def test_an_address_has_its_share_and_another_is_served(folder):
             assert (await other.rrq(b"one"))[:4] == DATA_1
 
 
-async def test_half_open_transfers_are_bounded_in_all(folder):
+async def test_half_open_transfers_are_bounded_and_the_oldest_give_way(folder):
     limits = Limits(max_transfers=50)
-    async with serving(folder, limits=limits) as service, trio.open_nursery():
-        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(120)]
-        for each in sockets:
-            each.sendto(b"\0\1config\0octet\0", (service.host, service.port))
-        await trio.sleep(0.05)
-        answered = 0
-        for each in sockets:
-            each.setblocking(False)
-            try:
-                answered += len(each.recv(600)) == 516
-            except BlockingIOError:
-                continue
-            finally:
-                each.close()
-        assert answered == 50
+    async with serving(folder, limits=limits) as service, AsyncExitStack() as held:
+        proven = await held.enter_async_context(phone(service))
+        await proven.rrq(b"config")
+        assert await proven.goes_on(1)
+        phones = [await held.enter_async_context(phone(service)) for _ in range(70)]
+        for each in phones:
+            assert (await each.rrq(b"config"))[:4] == DATA_1
+        gave_way = [event for event in service.events if "gave way" in event["reason"]]
+        assert len(gave_way) == 21
+        assert await phones[-1].goes_on(1)
+        assert await proven.goes_on(2)
 
 
 @pytest.mark.parametrize("asked", ["127.0.0.1", "127.0.0.7"])
@@ -244,6 +275,63 @@ async def test_content_made_later_is_made_once_for_a_repeated_request(folder):
         await client.tell(b"\0\4\0\1")
         await service.event(outcome="done")
         assert made == [1]
+
+
+async def test_text_is_translated_once_for_all_who_ask(folder, monkeypatch):
+    calls = []
+
+    def translate(octets):
+        calls.append(len(octets))
+        return octets.replace(b"\n", b"\r\n")
+
+    monkeypatch.setattr("tftp.netascii.to_netascii", translate)
+    (folder / "text").write_bytes(b"line\n" * 40_000)
+    (folder / "book").write_bytes(bytes(MOST_OCTETS + 1))
+    async with serving(folder) as service, AsyncExitStack() as held:
+        for _ in range(5):
+            client = await held.enter_async_context(phone(service))
+            assert (await client.rrq(b"text", mode=b"netascii"))[4:11] == b"line\r\nl"
+        assert calls == [200_000]
+        assert (await client.rrq(b"book", mode=b"netascii"))[:4] == ERROR + b"\0\0"
+
+
+async def test_a_failure_of_ours_is_one_error_and_the_service_goes_on(
+    folder, tmp_path, monkeypatch
+):
+    def find(name, _):
+        if name == "bad":
+            raise ZeroDivisionError("no such luck")
+        return Octets(b"good", key="good")
+
+    uploads = Uploads(tmp_path, max_bytes=5000)
+    async with serving(folder, find=find, uploads=uploads) as service, phone(service) as client:
+        assert (await client.rrq(b"bad"))[:4] == ERROR + b"\0\0"
+        assert "no such luck" in (await service.event(event="tftp.error"))["reason"]
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr("tftp.strangers.transfer_socket", _no_descriptor)
+            for request in (b"\0\2log\0octet\0", b"\0\1good\0octet\0"):
+                refused = await client.ask(request)
+                assert refused == ERROR + b"\0\0the server is busy: Too many open files\0"
+        assert [path.name for path in tmp_path.iterdir()] == ["root"]
+        assert await client.rrq(b"good") == DATA_1 + b"good"
+
+
+def _no_descriptor(*_, **__):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+async def test_a_file_replaced_meanwhile_is_sent_to_its_end(folder):
+    before = random.Random(1).randbytes(700_000)
+    (folder / "big").write_bytes(before)
+    (folder / "new").write_bytes(b"new")
+    async with serving(folder) as service:
+
+        def replace(done, _):
+            if done > 100_000 and (folder / "new").exists():
+                (folder / "new").replace(folder / "big")
+
+        assert await get(service.host, service.port, "big", progress=replace) == before
+        assert await get(service.host, service.port, "big") == b"new"
 
 
 async def test_what_cannot_be_made_is_an_error(folder):
