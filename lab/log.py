@@ -5,6 +5,7 @@ something an administrator should look at. Under attack the lines of one kind ar
 was left out is counted.
 """
 
+import json
 import logging
 import os
 import select
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
 import msgspec
-import structlog
 
 from lab.cli.terminal import clean
 from lab.events import Event
@@ -92,23 +92,35 @@ def stream_writer(style: Style) -> Write:
 
     A line that whoever reads standard error leaves no room for is dropped: phones come first.
     """
-    render = (
-        structlog.processors.JSONRenderer()
-        if style == "json"
-        else structlog.processors.LogfmtRenderer(key_order=["time", "level", "event"])
-    )
-    logger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr), processors=[structlog.processors.add_log_level, render]
-    )
+    render = _json if style == "json" else _text
 
     def write(level: Level, event: Event) -> None:
-        if not _has_room(sys.stderr):
-            return
-        getattr(logger, level)(
-            **{key: _plain(value) for key, value in event.items() if value is not None}
-        )
+        if _has_room(sys.stderr):
+            sys.stderr.write(render(level, event) + "\n")
+            sys.stderr.flush()
 
     return write
+
+
+def _json(level: Level, event: Event) -> str:
+    shown = {key: _plain(value) for key, value in event.items() if value is not None}
+    return json.dumps(shown | {"level": level})
+
+
+def _text(level: Level, event: Event) -> str:
+    """Pairs as logfmt has them; a word alone is true."""
+    first = {"time": "", "level": level, "event": ""}
+    pairs = {**first, **event}
+    return " ".join([_pair(key, value) for key, value in pairs.items() if value is not None])
+
+
+def _pair(key: str, value: object) -> str:
+    if value is True:
+        return key
+    text = "false" if value is False else str(_plain(value))
+    if " " in text or "=" in text or '"' in text:
+        text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{key}={text}"
 
 
 def journal_writer(journal: socket.socket) -> Write:

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "lab": {"conf", "itl", "tvs", "tftp"},
 }
 # itl is pure: no input or output, no clock, no logging, and of the ground floor a value type only.
-ITL_OUTSIDERS = {"trio", "socket", "os", "pathlib", "time", "logging", "structlog", "sqlite3"}
+ITL_OUTSIDERS = {"trio", "socket", "os", "pathlib", "time", "logging", "sqlite3"}
 ITL_GROUND = {"conf.signer"}
 
 
