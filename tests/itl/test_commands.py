@@ -237,6 +237,7 @@ def test_build_in_another_style(forge, folder, signer_files):
         (1024, ["--record", "SAST=signer.pem", "--digest", "sha256"], "never written"),
         (3072, ["--record", "SAST=signer.pem"], "3072"),
         (1024, ["--record", "SAST"], "not ROLE=CERT"),
+        (1024, ["--record", "SAST=none.pem"], "--record none.pem"),
         (1024, ["--record", "SAST=signer.pem,address=nowhere"], "nowhere"),
         (1024, ["--record", "boss=signer.pem"], "role 'boss'"),
     ],
