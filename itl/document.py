@@ -195,12 +195,12 @@ def sign_document(
     version: tuple[int, int] = (1, 2),
     signer_version: tuple[int, int] | None = None,
     encryption: bytes = b"",
-) -> bytes:
+) -> tuple[bytes, Header]:
     """A header, signed over itself and ``payload``, and the payload, which is given in parts.
 
-    ``timestamp`` is in Unix seconds. ``encryption`` holds the octets of element group 16, if any.
-    Raises :class:`~itl.errors.BuildError`. Whoever hands the result over reads it back before and
-    calls :func:`check_signed`.
+    Answers the octets, and their header as it reads back: its signature was verified with the
+    signer's certificate. ``timestamp`` is in Unix seconds. ``encryption`` holds the octets of
+    element group 16, if any. Raises :class:`~itl.errors.BuildError`.
     """
     check_signer(signer)
     code, size = digest_code(digest), signer.private_key.key_size
@@ -221,7 +221,13 @@ def sign_document(
     hashed = _digest(digest, start, end, *payload)
     signature = signer.private_key.sign(hashed, PKCS1v15(), Prehashed(_ALGORITHMS[digest]))
     element = bytes((HeaderTag.SIGNATURE,)) + len(signature).to_bytes(2) + signature
-    return b"".join((start, element, end, *payload))
+    signed = b"".join((start, element, end, *payload))
+    header = parse_header(signed)
+    # A reader that finds the signature in this place hashes the very octets that were hashed above.
+    if (header.digest, header.signature_at, header.signature) != (digest, len(start), signature):
+        raise BuildError("the header reads back as another one")
+    _check_signature(hashed, header, signer)
+    return signed, header
 
 
 def check_signer(signer: Signer) -> None:
@@ -278,16 +284,13 @@ def names_of(style: str, cucm: str, in_order: str) -> str:
     return cucm if style == "cucm" else in_order
 
 
-def check_signed(signed: bytes, header: Header, signer: Signer) -> None:
-    """Verify what was just signed and read back, as a phone would, with the signer's certificate.
-
-    Raises :class:`~itl.errors.BuildError`: a signer whose key is another's is found here.
-    """
+def _check_signature(digest: bytes, header: Header, signer: Signer) -> None:
+    """Verify what was just signed as a phone would: a signer whose key is another's is found."""
     try:
         key = verification_key(signer.certificate)
     except CertificateError as error:
         raise BuildError(f"signer's certificate: {error}") from None
-    if not isinstance(key, RSAPublicKey) or not signature_holds(signed, header, key):
+    if not isinstance(key, RSAPublicKey) or not digest_holds(digest, header, key):
         raise BuildError("the private key does not belong to the signer's certificate")
 
 

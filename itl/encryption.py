@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from conf.signer import Signer
 from itl.certificates import verification_key
-from itl.document import DIGESTS, check_signed, digest_code, parse_header, sign_document
+from itl.document import DIGESTS, digest_code, sign_document
 from itl.errors import BuildError, FormatError, ItlError
 from itl.layout import HeaderTag, encryption_part, header_value
 from itl.signedfile import SignedFile, check_name, check_unsigned
@@ -81,7 +81,7 @@ def encrypt_file(
         digest_code=code,
         digest=hashlib.new(digest, plain, usedforsecurity=False).digest(),
     )
-    signed = sign_document(
+    signed, _ = sign_document(
         [payload],
         signer=signer,
         filename=name,
@@ -90,7 +90,6 @@ def encrypt_file(
         version=ENCRYPTED_VERSION,
         encryption=part,
     )
-    check_signed(signed, parse_header(signed), signer)
     return signed
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from conf.signer import Signer
-from itl.document import Header, check_signed, parse_header, sign_document
+from itl.document import Header, parse_header, sign_document
 from itl.errors import BuildError, FormatError, ItlError
 from itl.layout import RecordTag
 from itl.records import Record, RecordSpec, read_record, record_octets
@@ -117,7 +117,7 @@ def build_trust_list(
     if not records:
         raise BuildError("a list without records")
     written = _written(records, style)
-    signed = sign_document(
+    signed, header = sign_document(
         written,
         signer=signer,
         filename=filename,
@@ -126,20 +126,18 @@ def build_trust_list(
         style=style,
         signer_version=_signer_version(signer_version, filename),
     )
-    _check_built(signed, written, signer)
+    _check_built(signed, header.header_length, written)
     return signed
 
 
-def _check_built(signed: bytes, records: Sequence[bytes], signer: Signer) -> None:
-    header = parse_header(signed)
-    position = header.header_length
+def _check_built(signed: bytes, position: int, records: Sequence[bytes]) -> None:
+    """The records stand one after another from byte ``position`` to the end."""
     for number, octets in enumerate(records, start=1):
         if not signed.startswith(octets, position):
             raise BuildError(f"record {number}: the list reads back with another one")
         position += len(octets)
     if position != len(signed):
         raise BuildError("the list reads back with more than its records")
-    check_signed(signed, header, signer)
 
 
 def _signer_version(version: str | None, filename: str) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from conf.signer import Signer
-from itl import records, trustlist
+from itl import document, records, trustlist
 from itl.certificates import describe
 from itl.elements import Element, encode_header, encode_record
 from itl.errors import BuildError, FormatError
@@ -274,6 +274,15 @@ def test_a_list_that_reads_back_with_other_records_is_noticed(forge, monkeypatch
         trustlist, "sign_document", lambda parts, **rest: sign(wrong(parts), **rest)
     )
     with pytest.raises(BuildError, match=reason):
+        forge.list()
+
+
+def test_a_header_that_reads_back_as_another_is_noticed(forge, monkeypatch):
+    part, sha512 = document._signer_part, 3
+    monkeypatch.setattr(
+        document, "_signer_part", lambda der, style, _, modulus: part(der, style, sha512, modulus)
+    )
+    with pytest.raises(BuildError, match="the header reads back as another one"):
         forge.list()
 
 
