@@ -1,4 +1,4 @@
-"""Serve TVS on listening sockets: accept, count, start a task for each connection, drain."""
+"""Serve TVS on listening sockets: accept, count, begin a session for each connection, drain."""
 
 import errno
 import math
