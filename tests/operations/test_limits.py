@@ -21,6 +21,7 @@ from tests.operations.clients import (
     eventually,
     is_answered,
     is_closed,
+    reading,
     reasons,
     shaken,
     tls_context,
@@ -188,10 +189,14 @@ def test_transfers_of_one_address(tight: Daemon, public: Node) -> None:
 
 
 def test_transfers_in_all(full: Daemon, public: Node) -> None:
-    with begun(full, ELSEWHERE), begun(full, ELSEWHERE):
-        assert not is_answered(full, "127.0.0.1")
-    # both are gone: there is room again
-    eventually(lambda: is_answered(full, "127.0.0.1"))
+    with reading(full, "ITLFile.tlv") as one, reading(full, "ITLFile.tlv") as other:
+        assert not one.take(1)
+        assert not other.take(1)
+        assert not is_answered(full, ELSEWHERE)
+        assert one.take(1000)  # who is in stays in
+        assert other.take(1000)
+    with begun(full, ELSEWHERE), begun(full, ELSEWHERE):  # these have acknowledged nothing
+        eventually(lambda: is_answered(full, "127.0.0.1"))
     eventually(lambda: succeeds(lambda: served(full, public)))
 
 

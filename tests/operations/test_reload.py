@@ -53,6 +53,13 @@ def changes(daemon: Daemon) -> int:
     return sum(event["event"] == "plane.changed" for event in daemon.events())
 
 
+def take_up(daemon: Daemon, text: str) -> None:
+    """Reload, and wait until the daemon has it."""
+    before = changes(daemon)
+    reload(daemon, text)
+    eventually(lambda: changes(daemon) > before)
+
+
 def still_open(connections: list[socket.socket]) -> int:
     """How many of ``connections`` the daemon has not closed."""
     count = 0
@@ -138,19 +145,15 @@ def text(daemon: Daemon) -> Iterator[str]:
     """The settings file as it was, put back when the test is over."""
     kept = (daemon.state / "trustlab.toml").read_text()
     yield kept
-    before = changes(daemon)
-    reload(daemon, kept)
-    eventually(lambda: changes(daemon) > before)
+    take_up(daemon, kept)
 
 
 def test_what_waits_for_a_restart_is_said_and_all_else_goes_on(daemon: Daemon, text: str) -> None:
-    before = changes(daemon)
-    reload(
+    take_up(
         daemon,
         f'{text}\n[tvs]\nprofile = "legacy"\nworkers = 3\n[tvs.answers]\nttl_seconds = 77\n'
         "[http]\nenabled = true\nport = 0\n",
     )
-    eventually(lambda: changes(daemon) > before)
     told = reasons(daemon, "settings.waiting")
     assert 'kept: tvs.profile changed from "modern" to "legacy": takes effect after a rest' in told
     assert "tvs.workers changed from 1 to 3: takes effect after a restart" in told
@@ -163,10 +166,8 @@ def test_what_waits_for_a_restart_is_said_and_all_else_goes_on(daemon: Daemon, t
 
 def test_a_log_is_written_in_another_way(daemon: Daemon, text: str) -> None:
     log = daemon.state.with_name(f"{daemon.state.name}.log")
-    reload(daemon, f'{text}\n[log]\nstyle = "json"\n')
-    before = changes(daemon)
-    eventually(lambda: changes(daemon) > before)
-    reload(daemon, f'{text}\n[log]\nstyle = "json"\n# again\n')
+    for _ in range(2):  # the second one is told in the new way
+        take_up(daemon, f'{text}\n[log]\nstyle = "json"\n')
     eventually(lambda: '{"time"' in log.read_text())
 
 
@@ -181,8 +182,7 @@ def test_a_bad_file_is_a_problem_until_it_is_a_good_one(daemon: Daemon, text: st
     time.sleep(3 * WATCH_SECONDS)  # looking at the disk again is no reason to call it good
     assert scraped(daemon)[1]["trustlab_lists_up_to_date", ()] == 0
     (daemon.state / "none.xml").write_text("<device/>")
-    reload(daemon, with_template)
-    eventually(lambda: changes(daemon) > before)
+    take_up(daemon, with_template)
     assert scraped(daemon)[1]["trustlab_lists_up_to_date", ()] == 1
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,7 +17,6 @@ from conf.identity import load_node
 from conf.running import read_record
 from lab.health import ask_tftp, ask_tvs
 from lab.systemd import SOCKET_KINDS
-from tests import daemons
 from tests.daemons import PROGRAM, Daemon, serving, trustlab
 from tests.operations.clients import BLOCK, PATIENCE, eventually, reading
 
@@ -41,6 +39,10 @@ def notice(listening: socket.socket, wanted: str) -> str:
             return got
 
 
+def answers(daemon: Daemon) -> list[dict[str, object]]:
+    return [event for event in daemon.events() if event["event"] == "tvs.answer"]
+
+
 def test_the_manager_hears_of_readiness_life_reload_and_stop(
     node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,9 +51,9 @@ def test_the_manager_hears_of_readiness_life_reload_and_stop(
         ready = notice(listening, "READY=1")
         assert "STATUS=5 certificates, 1 lists; TVS answered 0 times yes" in ready
         notice(listening, "WATCHDOG=1")
-        asked = [e for e in daemon.events() if e["event"] == "tvs.answer"]
-        assert asked[0]["device_name"] == "trustlab-health"
-        assert asked[0]["outcome"] == "trusted"
+        eventually(lambda: answers(daemon))
+        assert answers(daemon)[0]["device_name"] == "trustlab-health"
+        assert answers(daemon)[0]["outcome"] == "trusted"
         assert "1 times yes" in notice(listening, "STATUS=5 certificates, 1 lists; TVS answered 1")
         daemon.process.send_signal(signal.SIGHUP)
         assert "MONOTONIC_USEC=" in notice(listening, "RELOADING=1")
@@ -209,18 +211,3 @@ def test_a_stop_lets_a_transfer_end(node: Path) -> None:
         assert slow.take(len(payload))
         assert slow.received == payload
         assert daemon.process.wait(PATIENCE) == 0
-
-
-def test_it_runs_where_no_memory_becomes_executable(
-    node: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """MemoryDenyWriteExecute= of the unit, by the kernel's own means (PR_SET_MDWE, Linux 6.3)."""
-    denied = "import ctypes, os, sys; code = ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); "
-    if subprocess.run([sys.executable, "-c", denied + "sys.exit(code)"], check=False).returncode:
-        pytest.skip("this kernel has no PR_SET_MDWE")
-    start = [sys.executable, "-c", denied + "os.execv(sys.argv[1], sys.argv[1:])"]
-    monkeypatch.setattr(daemons, "PROGRAM", [*start, *PROGRAM])
-    with serving(node):
-        monkeypatch.setattr(daemons, "PROGRAM", PROGRAM)
-        asked = trustlab("status", state=node)
-        assert asked.returncode == 0, asked.stdout
