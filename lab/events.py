@@ -41,8 +41,8 @@ class EventLog:
         self._size = os.fstat(self._descriptor).st_size
         self._lines: list[bytes] = []  # that wait to be written
         self._octets = 0  # of these lines
-        self._second = -1
-        self._until_second = ""
+        self._milliseconds = -1  # of Unix time, and the same as text
+        self._stamp = ""
 
     def report(self, event: Event) -> None:
         """Take one event; its time (RFC 3339, UTC, milliseconds) is added here."""
@@ -63,12 +63,13 @@ class EventLog:
         os.close(self._descriptor)
 
     def _now(self) -> str:
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._until_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._until_second}.{int((now - second) * 1000):03d}Z"
+        milliseconds = time.time_ns() // 1_000_000
+        if milliseconds != self._milliseconds:
+            self._milliseconds = milliseconds
+            second, rest = divmod(milliseconds, 1000)
+            date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._stamp = f"{date}.{rest:03d}Z"
+        return self._stamp
 
     def _write_soon(self) -> None:
         try:

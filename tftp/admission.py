@@ -127,9 +127,9 @@ class Admission:
             if over == 1:
                 self._tell_flood(peer, limits.max_requests_per_second)
             return
-        if self._known(datagram, peer, now):
-            return
         engine = self._engine
+        if (self._making or peer in engine.by_peer) and self._known(datagram, peer, now):
+            return
         if engine.per_host.get(peer[0], 0) >= limits.max_transfers_per_address or (
             len(engine.flows) >= limits.max_transfers and not engine.make_room(now)
         ):

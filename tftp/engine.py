@@ -17,7 +17,6 @@ import heapq
 import select
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from socket import MSG_DONTWAIT
 from typing import TypeAlias
@@ -40,20 +39,6 @@ HALF_OPEN_LOOKED_AT = 64  # of the oldest transfers
 ALONE_BLOCKS = 32  # of one transfer before the others are looked at again
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Counters of an engine since it was made, and the transfers running now."""
-
-    running: int
-    transfers: int
-    octets: int
-    retransmissions: int
-    requests: int
-    refused: int
-    garbage: int
-    dropped: int
-
-
 class Engine:
     """Runs transfers. ``admit`` is called for each datagram on a service socket."""
 
@@ -67,7 +52,6 @@ class Engine:
         self._listeners: dict[int, Listener] = {}
         self._deadlines: list[tuple[float, int, Flow]] = []
         self._serial = 0
-        self._transfers = self._octets = self._retransmissions = 0
         self._epoll = select.epoll()
         self.ports = TransferPorts(self._epoll)
 
@@ -94,19 +78,6 @@ class Engine:
             self._forget(flow)
         self.ports.close()
         self._epoll.close()
-
-    def statistics(self, *, requests: int, refused: int, garbage: int, dropped: int) -> Statistics:
-        """The counters; those of admission are passed in."""
-        return Statistics(
-            len(self.flows),
-            self._transfers,
-            self._octets,
-            self._retransmissions,
-            requests,
-            refused,
-            garbage,
-            dropped,
-        )
 
     def start(self, flow: Flow, now: float) -> None:
         """Take over ``flow`` and send its first packet."""
@@ -270,9 +241,6 @@ class Engine:
         outcome = transfer.outcome
         if outcome is None:
             return
-        self._transfers += 1
-        self._octets += transfer.octets
-        self._retransmissions += transfer.retransmissions
         self._report(flow.event(outcome, now))
         dallies = flow.upload is not None and outcome.ending is Ending.DONE
         if not dallies:

@@ -120,10 +120,9 @@ class Sender:
     @property
     def acked(self) -> int:
         """Blocks acknowledged so far."""
-        if self._piece is not None and self.terms.windowsize == 1 and self.frames:
-            ended = self.outcome is not None and self.outcome.ending is Ending.DONE
-            return self._piece.first + self.position - (not ended)
-        return self._acked
+        if self._piece is None or self.terms.windowsize > 1 or self.outcome is _DONE:
+            return self._acked
+        return self._piece.first + self.position - 1
 
     @property
     def octets(self) -> int:
@@ -255,8 +254,8 @@ class Sender:
     def _lockstep(self, block: int) -> bytes:
         piece = self._piece
         if piece is None or not piece.first <= block <= piece.last:
-            piece = self._source.piece(self._content, self.terms.blksize, block, windowed=False)
-            self._piece, self.frames, self.acks = piece, piece.frames, piece.acks
+            piece = self._fetch(block)
+            self.frames, self.acks = piece.frames, piece.acks
         self.position = block - piece.first
         # the first ACK goes the slow way too, as it proves the address; and that after a loss, as
         # what was sent twice gave no sample
@@ -266,14 +265,21 @@ class Sender:
         self.expected = piece.acks[self.position]
         return piece.frames[self.position]
 
+    def _fetch(self, block: int) -> Piece:
+        windowed = self.terms.windowsize > 1
+        piece = self._source.piece(self._content, self.terms.blksize, block, windowed=windowed)
+        if piece.first == 1 and piece.last == self.total:
+            self._content.close()  # all of it is at hand: a descriptor less for each phone
+        self._piece = piece
+        return piece
+
     def _window(self, block: int) -> memoryview:
         end = min(block + self.terms.windowsize - 1, self.total)
         parts = []
         while True:
             piece = self._piece
             if piece is None or not piece.first <= block <= piece.last:
-                piece = self._source.piece(self._content, self.terms.blksize, block, windowed=True)
-                self._piece = piece
+                piece = self._fetch(block)
             upto = min(end, piece.last)
             start = (block - piece.first) * self.segment
             parts.append(piece.joined[start : (upto - piece.first + 1) * self.segment])
