@@ -15,6 +15,12 @@ def test_normal_misses_are_not_warnings() -> None:
     assert level_of({"outcome": "failed"}) == "warning"
 
 
+def test_the_name_of_our_own_question_hides_nothing_but_a_yes() -> None:
+    assert level_of({"device": "trustlab-health", "outcome": "trusted"}) == "debug"
+    assert level_of({"device": "trustlab-health", "outcome": "not trusted"}) == "info"
+    assert level_of({"device": "trustlab-health", "outcome": "malformed"}) == "warning"
+
+
 def test_under_attack_lines_are_limited_and_counted() -> None:
     now, written = [0.0], []
     log = Log(
