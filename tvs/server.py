@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import trio
 from OpenSSL import SSL
-from trio.lowlevel import checkpoint, wait_readable
+from trio.lowlevel import wait_readable
 
 from tvs.answers import AnswerPolicy
 from tvs.limits import Limits, OpenConnections
@@ -154,7 +154,6 @@ async def _accept(listener: trio.SocketListener, service: Service, lobby: Lobby)
                         await trio.sleep(_EXHAUSTED_PAUSE_SECONDS)
                     break  # else the client was gone before it was accepted
                 _admit(connected, address[:2], service, lobby)
-            await checkpoint()
 
 
 def _admit(

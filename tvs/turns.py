@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
 from itertools import count
-from time import perf_counter
+from time import thread_time
 from types import coroutine
 from typing import TypeAlias
 
 import trio
 
 READABLE, WRITABLE, OTHERS_FIRST = select.EPOLLIN, select.EPOLLOUT, 0
-SLICE_SECONDS = 0.002  # then the rest of the process has its turn
+SLICE_SECONDS = 0.02  # of processor; then the rest of the process has its turn
 _EVENTS_AT_ONCE = 1024
 
 Wanted: TypeAlias = int | float
@@ -79,13 +79,13 @@ class Turns:
     async def run(self) -> None:
         """Give everybody their turns, until cancelled."""
         while True:
-            until = perf_counter() + SLICE_SECONDS
+            until = thread_time() + SLICE_SECONDS
             while self._gather():
                 while self._ready:
                     self._step(self._next())
-                    if perf_counter() >= until:
+                    if thread_time() >= until:
                         await trio.lowlevel.checkpoint()
-                        until = perf_counter() + SLICE_SECONDS
+                        until = thread_time() + SLICE_SECONDS
                         break
             await self._wait()
 
