@@ -1,16 +1,16 @@
-"""The daemon's TVS measured beside its peers: ``make bench-tvs``.
+"""The daemon's TVS measured: ``make bench-tvs``, environment RUNS and WORKLOADS.
 
-The measuring tools lie outside the project, in the folder that TRUSTLAB_BENCH names: `tvs_peers.py`
-with the load generator `tvsload.c` and the physical limit `tvsnative.c` (C, OpenSSL, no store). The
-folder that PEERS names holds the open peer, tvsd; without it its row is not run.
-Then memory (idle and silent connections) and the cost of a request on an open connection.
+First beside its peers (:mod:`tests.bench.tvs_beside`), then its memory with idle and with silent
+connections, and the cost of a request on an open connection. Ends with code 1 if a mark is missed.
 """
 # ruff: noqa: T201 - a program that prints
 
 import json
 import os
+import platform
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,41 +19,41 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.tvs_daemon import TRUSTLAB, make_node
+from tests.bench.tvs_beside import measure
+from tests.bench.tvs_node import TRUSTLAB, make_node
 from tvs.changes import Change, new_receipt
 from tvs.snapshot import Entry
 from tvs.store import STORE_FILE, TrustStore
 
-HERE = Path(__file__).parent
-DAEMON = f"{sys.executable} {HERE / 'tvs_daemon.py'} {{port}} {{pem}} {{crt}}"
 WORKLOADS = "rsa64,rsa512,ec64,rsa64-13,old64,many"
 IDLE, SILENT = 5_000, 10_000
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:
-    folder = os.environ.get("TRUSTLAB_BENCH")
-    if not folder or not (Path(folder) / "tvs_peers.py").exists():
+    folder = Path(os.environ.get("TRUSTLAB_BENCH", ""))
+    if not (folder / "tvs_peers.py").is_file():
         print("TRUSTLAB_BENCH must name the folder with tvs_peers.py, tvsload.c and tvsnative.c")
         return 2
-    peers = [
-        sys.executable,
-        str(Path(folder) / "tvs_peers.py"),
-        f"--server=ours={DAEMON}",
-        f"--server=ours-2={DAEMON} 2",
-        f"--runs={os.environ.get('RUNS', '3')}",
-        f"--workloads={os.environ.get('WORKLOADS', WORKLOADS)}",
-    ]
-    if not os.environ.get("PEERS"):
-        print("tvsd: not run (PEERS names no folder with it)")
-    subprocess.run(peers, check=True)
+    print(f"{platform.platform()}, {os.cpu_count()} cores, {processor()}; load {os.getloadavg()}")
+    workloads = os.environ.get("WORKLOADS", WORKLOADS).split(",")
     with tempfile.TemporaryDirectory() as scratch:
-        load = Path(scratch) / "tvsload"
-        source = Path(folder) / "tvsload.c"
-        subprocess.run(["gcc", "-O2", "-o", load, source, "-lssl", "-lcrypto"], check=True)
-        measure_memory(load, Path(scratch))
-        measure_requests(load, Path(scratch))
-    return 0
+        runs = int(os.environ.get("RUNS", "3"))
+        missed = measure(folder, Path(scratch), workloads, runs)
+        for part in (measure_memory, measure_requests):
+            try:
+                missed += part(Path(scratch) / "tvsload", Path(scratch))
+            except (subprocess.CalledProcessError, ValueError, OSError) as error:
+                print(f"{part.__name__} failed: {error}: MISSED")
+                missed += 1
+    return 1 if missed else 0
+
+
+def judged(words: str, figure: float, most: float) -> int:
+    """Print a figure with the most that is allowed; 1 if it is more."""
+    print(f"{words}: {figure:.1f}, demanded at most {most:g}:", end=" ")
+    print("reached" if figure <= most else "MISSED", flush=True)
+    return int(figure > most)
 
 
 @contextmanager
@@ -70,6 +70,12 @@ def daemon(state: Path) -> Iterator[tuple[int, int]]:
             yield process.pid, json.loads(process.stdout.readline())["tvs"][1]
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+def processor() -> str:
+    """What the machine calls its processor."""
+    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else "unknown processor"
 
 
 def megabytes(pid: int) -> float:
@@ -90,43 +96,62 @@ def good_milliseconds(load: Path, port: int, certificate: Path) -> float:
     return float(json.loads(shown.stdout)["total_max_us"]) / 1000
 
 
-def measure_memory(load: Path, scratch: Path) -> None:
+def measure_memory(load: Path, scratch: Path) -> int:
     node = make_node(scratch / "memory")
+    missed = 0
+    print()
     with daemon(node.state) as (pid, port):
         base = megabytes(pid)
-        for stage, number in (("tcp", SILENT), ("tls", IDLE)):
-            words = f"--port {port} --clients {number} --hold 4 --hold-stage {stage}"
-            rate = "--arrival-rate 2500" if stage == "tcp" else "--arrival-rate 1000"
-            with subprocess.Popen(
-                [load, *words.split(), *rate.split()], stdout=subprocess.PIPE
-            ) as held:
+        for stage, number, pace in (("tcp", SILENT, 2500), ("tls", IDLE, 1000)):
+            words = f"--port {port} --clients {number} --hold 6 --hold-stage {stage}"
+            command = [load, *words.split(), "--arrival-rate", str(pace)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as held:
                 assert held.stdout is not None
                 line = held.stdout.readline().decode().strip()
                 full = megabytes(pid)
                 slowest = good_milliseconds(load, port, node.certificate)
-            each = (full - base) * 1024 / number
-            print(
-                f"memory, {stage}: {line} of {number}; daemon {base:.0f} MB before, {full:.0f} MB "
-                f"then, {each:.1f} KiB each; a good client in at most {slowest:.0f} ms"
-            )
+            print(f"{stage}: {line} of {number}; daemon {base:.0f} MB before, {full:.0f} MB then")
+            kept = int(line.split()[-1])
+            if kept < number:
+                print("fewer than wanted: MISSED")
+                missed += 1
+            each = (full - base) * 1024 / max(1, kept)
+            if stage == "tcp":
+                missed += judged(f"MB in all, {number} silent", full, 100)
+            else:
+                missed += judged(f"KiB each, {number} idle after the handshake", each, 50)
+            missed += judged("ms until a good client is answered, slowest of ten", slowest, 100)
             base = megabytes(pid)
+    return missed
 
 
-def measure_requests(load: Path, scratch: Path) -> None:
+def measure_requests(load: Path, scratch: Path) -> int:
     """Processor time of a request on an open connection, in a small store and in a large one."""
+    costs = {}
+    missed = 0
     for number in (10, 100_000):
         node = make_node(scratch / f"store-{number}")
         fill(node.state / STORE_FILE, number)
         with daemon(node.state) as (pid, port):
-            costs = []
-            for per_connection in (1, 501):
-                before = processor_seconds(pid)
-                words = f"--port {port} --clients 16 --connections 64 --expect-status 0"
-                more = ["--per-connection", str(per_connection), "--cert", node.certificate]
-                subprocess.run([load, *words.split(), *more], check=True, capture_output=True)
-                costs.append(processor_seconds(pid) - before)
-        each = (costs[1] - costs[0]) / (64 * 500) * 1e6
-        print(f"a request on an open connection, {number} certificates: {each:.0f} us of processor")
+            costs[number] = statistics.median(
+                request_cost(load, pid, port, node.certificate) for _ in range(3)
+            )
+        words = f"us of processor, a request on an open connection, {number} certificates"
+        missed += judged(words, costs[number], 120)
+    ratio = costs[100_000] / costs[10]
+    return missed + judged("cost with 100 000 certificates / with 10", ratio, 1.1)
+
+
+def request_cost(load: Path, pid: int, port: int, certificate: Path) -> float:
+    """Microseconds: 500 more requests on each of 32 connections, divided by their number."""
+    spent = []
+    for per_connection in (1, 501):
+        before = processor_seconds(pid)
+        words = f"--port {port} --clients 16 --connections 32 --expect-status 0"
+        more = ["--per-connection", str(per_connection), "--cert", certificate]
+        subprocess.run([load, *words.split(), *more], check=True, capture_output=True)
+        spent.append(processor_seconds(pid) - before)
+    return (spent[1] - spent[0]) / (32 * 500) * 1e6
 
 
 def fill(path: Path, number: int) -> None:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench.tvs_daemon import TRUSTLAB, make_node
+from tests.bench.tvs_node import TRUSTLAB, make_node
 from tests.daemons import serving
 from tvs.messages import Command, Request, encode_request
 
