@@ -41,8 +41,8 @@ class EventLog:
         self._size = os.fstat(self._descriptor).st_size
         self._lines: list[bytes] = []  # that wait to be written
         self._octets = 0  # of these lines
-        self._milliseconds = -1  # of Unix time, and the same as text
-        self._stamp = ""
+        self._milliseconds = self._second = -1  # of Unix time, and the same as text
+        self._stamp = self._until_second = ""
 
     def report(self, event: Event) -> None:
         """Take one event; its time (RFC 3339, UTC, milliseconds) is added here."""
@@ -67,8 +67,10 @@ class EventLog:
         if milliseconds != self._milliseconds:
             self._milliseconds = milliseconds
             second, rest = divmod(milliseconds, 1000)
-            date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._stamp = f"{date}.{rest:03d}Z"
+            if second != self._second:
+                self._second = second
+                self._until_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._stamp = f"{self._until_second}.{rest:03d}Z"
         return self._stamp
 
     def _write_soon(self) -> None:

@@ -16,7 +16,7 @@ class ChangedError(TftpError):
 class Octets:
     """Octets in memory. ``key`` is equal for equal octets only; ``modified`` in Unix seconds."""
 
-    __slots__ = ("__weakref__", "data", "key", "modified", "size")
+    __slots__ = ("data", "key", "modified", "size")
 
     def __init__(self, data: bytes, *, key: Hashable, modified: int = 0) -> None:
         self.data = data

@@ -98,7 +98,7 @@ class Engine:
 
     def drain(self) -> None:
         """Work off what has arrived, for at most a time slice."""
-        poll, flows, clock = self._epoll.poll, self.flows, self.clock
+        poll, clock = self._epoll.poll, self.clock
         now = clock()
         over = now + SLICE_SECONDS
         lonely = -1  # whose datagram was the only one last time
@@ -113,7 +113,7 @@ class Engine:
                 lonely = descriptor
             if now >= over:
                 return
-            events = poll(LINGER_SECONDS if flows else 0, 256)
+            events = poll(LINGER_SECONDS, 256)
 
     def _each(self, events: list[tuple[int, int]], now: float) -> None:
         """Take one datagram from each socket that has one."""

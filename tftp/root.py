@@ -65,6 +65,14 @@ class Root:
         A backslash separates like a slash, and a leading one is passed over: some clients send
         them. ``..`` is refused.
         """
+        if _PLAIN.fullmatch(name):  # nearly every request: one call, not a walk
+            try:
+                return _regular(os.open(name, _FLAGS, dir_fd=self._descriptor))
+            except FileNotFoundError:
+                if not self._fold_case:
+                    return NOT_FOUND
+            except OSError:
+                pass  # the walk says what it is
         parts = split(name)
         if parts is None:
             return _OUTSIDE
@@ -148,8 +156,6 @@ class Root:
 
 def split(name: str) -> list[str] | None:
     """The parts of a requested name; None if it holds ``..``, a NUL, or nothing."""
-    if _PLAIN.fullmatch(name):
-        return [name]
     parts = [part for part in name.replace("\\", "/").split("/") if part not in {"", "."}]
     if not parts or ".." in parts or "\0" in name:
         return None

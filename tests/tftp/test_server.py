@@ -295,6 +295,19 @@ async def test_text_is_translated_once_for_all_who_ask(folder, monkeypatch):
         assert (await client.rrq(b"book", mode=b"netascii"))[:4] == ERROR + b"\0\0"
 
 
+async def test_the_text_translated_in_a_while_is_bounded(folder):
+    for number in range(20):
+        (folder / f"text{number}").write_bytes(bytes(MOST_OCTETS))
+    async with serving(folder) as service, AsyncExitStack() as held:
+        answers = []
+        for number in range(20):
+            client = await held.enter_async_context(phone(service))
+            answers.append(await client.rrq(b"text%d" % number, mode=b"netascii"))
+        assert {answer[:2] for answer in answers[:16]} == {b"\0\3"}
+        assert {answer[:2] for answer in answers[16:]} == {ERROR}
+        assert b"busy" in answers[-1]
+
+
 async def test_a_failure_of_ours_is_one_error_and_the_service_goes_on(
     folder, tmp_path, monkeypatch
 ):
@@ -330,7 +343,9 @@ async def test_a_file_replaced_meanwhile_is_sent_to_its_end(folder):
             if done > 100_000 and (folder / "new").exists():
                 (folder / "new").replace(folder / "big")
 
-        assert await get(service.host, service.port, "big", progress=replace) == before
+        assert (
+            await get(service.host, service.port, "big", blksize=1428, progress=replace) == before
+        )
         assert await get(service.host, service.port, "big") == b"new"
 
 
