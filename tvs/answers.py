@@ -67,7 +67,8 @@ class AnswerPolicy:
     ``roles``: role codes by certificate type or trust-store name. ``expired``: "warn" answers as
     the real server seems to, "refuse" answers status 1. ``ca``: "exact" knows only the very
     certificates, "chain" also trusts what a CA in a store has issued (verify only; never as
-    SAST; up to MAX_READ_BYTES). ``devices``: overrides by device name ("SEP001122334455" or the whole name sent).
+    SAST; up to MAX_READ_BYTES). ``devices``: overrides by device name ("SEP001122334455" or the
+    whole name sent).
     """
 
     roles: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: DEFAULT_ROLES)
