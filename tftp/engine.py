@@ -34,7 +34,7 @@ Admit: TypeAlias = Callable[[Listener, bytes, Address, Address, float], None]
 SLICE_SECONDS = 0.004  # how long a drain may keep other tasks waiting
 LINGER_SECONDS = 0.001  # the least an epoll can wait; an answer on the way is met without a detour
 REQUESTS_AT_ONCE = 64  # taken from a service socket before transfers have their turn
-RECHECK_SECONDS = 0.05  # a deadline that an answer moved nearer is noticed this late at worst
+RECHECK_SECONDS = 0.1  # a deadline that an answer moved nearer is noticed this late at worst
 HALF_OPEN_LOOKED_AT = 64  # of the oldest transfers
 ALONE_BLOCKS = 32  # of one transfer before the others are looked at again
 
@@ -81,8 +81,7 @@ class Engine:
 
     def start(self, flow: Flow, now: float) -> None:
         """Take over ``flow`` and send its first packet."""
-        descriptor = flow.connected.fileno()
-        self.flows[descriptor] = flow
+        self.flows[flow.descriptor] = flow
         self.by_peer[flow.peer] = flow
         host = flow.peer[0]
         self.per_host[host] = self.per_host.get(host, 0) + 1
@@ -174,24 +173,35 @@ class Engine:
         now = self.clock()
         heap = self._deadlines
         while heap and heap[0][0] <= now:
-            _, serial, flow = heapq.heappop(heap)
-            if self.flows.get(flow.connected.fileno()) is not flow:
-                continue
-            if flow.transfer.deadline <= now:
-                if flow.transfer.outcome is not None:
-                    self._forget(flow)
-                    continue
-                try:
-                    self.send(flow, flow.transfer.timeout(now))
-                except OSError:
-                    flow.transfer.gone()
-                if flow.transfer.outcome is not None:
-                    self._ended(flow, now)
-                    continue
+            _, serial, flow = heap[0]
             due = flow.transfer.deadline
+            if self.flows.get(flow.descriptor) is not flow:
+                heapq.heappop(heap)
+                continue
+            if due <= now:
+                if not self._waited(flow, now):
+                    heapq.heappop(heap)
+                    continue
+                due = flow.transfer.deadline
             if flow.transfer.timer.smoothed is not None:
                 due = min(due, now + RECHECK_SECONDS)
-            heapq.heappush(heap, (due, serial, flow))
+            heapq.heapreplace(heap, (due, serial, flow))
+
+    def _waited(self, flow: Flow, now: float) -> bool:
+        """The wait of ``flow`` ended without an answer; whether it goes on."""
+        transfer = flow.transfer
+        if transfer.outcome is not None:
+            self._forget(flow)
+            return False
+        try:
+            self.send(flow, transfer.timeout(now))
+        except OSError:
+            transfer.gone()
+        if transfer.outcome is None:
+            return True
+        self._ended(flow, now)
+        # one that stays for a repeated last DATA has a deadline still
+        return self.flows.get(flow.descriptor) is flow
 
     def send(self, flow: Flow, burst: Burst) -> None:
         """Send what a transfer answered; what finds no room is left to its timer."""
@@ -249,7 +259,7 @@ class Engine:
         flow.upload = None
 
     def _forget(self, flow: Flow) -> None:
-        del self.flows[flow.connected.fileno()]
+        del self.flows[flow.descriptor]
         if self.by_peer.get(flow.peer) is flow:
             del self.by_peer[flow.peer]
         host = flow.peer[0]

@@ -23,6 +23,7 @@ class Flow:
         "connected",
         "content",
         "datagram",
+        "descriptor",
         "peer",
         "recv",
         "recv_size",
@@ -49,6 +50,7 @@ class Flow:
         self.transfer = transfer
         self.sender = transfer if isinstance(transfer, Sender) else None
         self.connected = connected
+        self.descriptor = connected.fileno()
         self.recv = connected.recv
         self.send = connected.send
         # of a longer packet enough is left to see that it is too long
