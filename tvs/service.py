@@ -81,13 +81,17 @@ class Service:
     reply_policy: ReplyPolicy | None = None
     context_policy: ContextPolicy | None = None
     stopping: bool = False
-    turns: Turns = field(default_factory=Turns)
+    turns: Turns = field(init=False)
     problems: Throttle = field(
         default_factory=lambda: Throttle(PROBLEMS_A_SECOND, trio.current_time)
     )
     refusals: Throttle = field(default_factory=lambda: Throttle(1, trio.current_time))
     sessions: set["Session"] = field(default_factory=set)
     unfinished: dict["Session", None] = field(default_factory=dict)
+    _untold: list[dict[str, object]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.tell)
 
     def context_for(self, address: str) -> SSL.Context:
         """What a connection from ``address`` begins with."""
@@ -109,6 +113,20 @@ class Service:
         self.connections.release(address)
         self.counters.open -= 1
 
+    def report_soon(self, event: dict[str, object]) -> None:
+        """Report ``event`` with others, before anybody waits or anything else is reported."""
+        self._untold.append(event)
+
+    def tell(self) -> None:
+        """Report what :meth:`report_soon` took; an event that cannot be is reported as that."""
+        events, self._untold = self._untold, []
+        for event in events:
+            try:
+                self.report(event)
+            except Exception as error:  # noqa: BLE001 - one event's fault must not end the service
+                reason = f"{type(error).__name__}: {error}"
+                self.report({"event": "tvs.connection", "outcome": "failed", "reason": reason})
+
     def report_problem(
         self, *, device: str | None, peer: str, outcome: str, reason: str, milliseconds: float
     ) -> None:
@@ -116,6 +134,7 @@ class Service:
         held_back = self.problems.admit()
         if held_back is None:
             return
+        self.tell()
         event: dict[str, object] = {
             "event": "tvs.connection",
             "device": device,

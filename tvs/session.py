@@ -96,13 +96,13 @@ class Session:
 
     async def _handshake(self) -> SSL.Connection:
         service, address = self._service, self._address
+        await wait_for(READABLE)  # the hello is there, but others may come first
         most = service.limits().max_unfinished_handshakes
         if len(service.unfinished) >= most:
             oldest = next(iter(service.unfinished))
             oldest.drop(f"{most} handshakes are unfinished, and this is the oldest")
         service.unfinished[self] = None
         try:
-            await wait_for(READABLE)  # the hello is there, but it may not be this one's turn
             tls = SSL.Connection(service.context_for(address), self._socket)
             tls.set_accept_state()
             while True:
@@ -187,7 +187,7 @@ class Session:
         if self._facts is None:
             self._facts = session_facts(tls)
         milliseconds = round((perf_counter() - started) * 1000, 3)
-        service.report(
+        service.report_soon(
             answer_event(
                 request, found, peer=self._peer, milliseconds=milliseconds, facts=self._facts
             )

@@ -102,7 +102,7 @@ def measure_memory(load: Path, scratch: Path) -> int:
     print()
     with daemon(node.state) as (pid, port):
         base = megabytes(pid)
-        for stage, number, pace in (("tcp", SILENT, 2500), ("tls", IDLE, 1000)):
+        for stage, number, pace in (("tcp", SILENT, 2500), ("tls", IDLE, 300)):
             words = f"--port {port} --clients {number} --hold 6 --hold-stage {stage}"
             command = [load, *words.split(), "--arrival-rate", str(pace)]
             with subprocess.Popen(command, stdout=subprocess.PIPE) as held:

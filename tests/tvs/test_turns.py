@@ -14,8 +14,9 @@ class Place:
     """Connections of one test: what they did is in ``steps``; ``ends`` are the clients' sockets."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.turns = Turns(lambda: self.pauses.append(len(self.steps)))
         self.steps: list[str] = []
+        self.pauses: list[int] = []
         self.ends: list[socket.socket] = []
 
     def connect(self, address: str, work: Callable[[socket.socket, str], object]) -> Turn:
@@ -62,6 +63,16 @@ async def test_addresses_take_turns_whatever_their_number_of_connections(place) 
     assert len(made.steps) == 63
     places = [number for number, step in enumerate(made.steps) if step == "good"]
     assert all(place <= 2 * number + 1 for number, place in enumerate(places))
+
+
+async def test_what_can_wait_is_done_for_many_steps_at_once_before_anybody_waits(place) -> None:
+    async with place() as made:
+        for _ in range(20):
+            made.connect("one", made.three_steps)
+        for end in made.ends:
+            end.send(b"x")
+    assert len(made.pauses) < 20
+    assert made.pauses[-1] == 60
 
 
 async def test_a_pause_lasts_though_there_is_something_to_read(place) -> None:
