@@ -75,6 +75,6 @@ async def test_half_open_transfers_are_bounded_and_what_runs_goes_on(folder):
                     number = int.from_bytes(block[2:4], "big") + 1
                     while block[2:4] != number.to_bytes(2, "big"):  # a copy, while it waited
                         block = await other.ack(number - 1)
-                # two each, a socket and a file, and the ports
-                assert 2500 < open_descriptors() - descriptors <= 2 * LIMITS.max_transfers + PORTS
+                # a socket each, and the ports; a short file is at hand whole, and closed
+                assert 1000 < open_descriptors() - descriptors <= LIMITS.max_transfers + PORTS
                 assert resident_bytes() - memory < 16 << 20

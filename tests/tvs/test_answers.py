@@ -182,7 +182,8 @@ def test_the_roles_of_one_certificate_in_several_stores_are_joined(signer: Made)
 
 
 def test_the_default_table_is_the_one_in_the_settings(tmp_path) -> None:
-    (tmp_path / "trustlab.toml").write_text("")
+    node = '[node]\ncluster = "a"\nhost = "pub"\naddress = "127.0.0.1"\n'
+    (tmp_path / "trustlab.toml").write_text(node)
     settings = load_settings(tmp_path, {"tvs.answers.ca": "chain"}, {})
     assert answer_policy(settings.tvs.answers) == AnswerPolicy(ca="chain")
     assert answer_policy(settings.tvs.answers).roles == DEFAULT_ROLES
