@@ -94,18 +94,17 @@ def marks(workload: str) -> list[Mark]:
     """What is demanded at a workload; two workers are compared with two of the native ones."""
     if workload not in PLAYED_BY_TVSD:
         return []
-    cpu = [
-        Mark("cpu_us", "ours", "tvsd", most=0.6),
-        Mark("cpu_us", "ours", "native", most=round(1 / 0.75, 2)),
-    ]
+    cpu = Mark("cpu_us", "ours", "tvsd", most=0.6)
     if workload == "ec64":
-        return cpu
+        return [cpu]
     return [
         Mark("rate", "ours", "tvsd", least=3 if workload == "rsa64" else 10),
         Mark("rate", "ours", "native", least=0.75),
         Mark("rate", "ours-2", "native-2", least=0.85),
         Mark("total_p99_us", "ours", "native", most=2),
-        *cpu,
+        # the same as its rate, where the load generator takes cores from the server
+        Mark("cpu_us", "ours", "native", most=round(1 / 0.75, 2)),
+        cpu,
     ]
 
 
