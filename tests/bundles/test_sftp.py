@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,10 +86,12 @@ class Server:
         """End it with all its connections, without a word."""
         family = [self.process.pid]
         for pid in family:
-            children = Path(f"/proc/{pid}/task/{pid}/children")
-            family += map(int, children.read_text().split())
+            with suppress(FileNotFoundError):  # it ended by itself meanwhile
+                children = Path(f"/proc/{pid}/task/{pid}/children")
+                family += map(int, children.read_text().split())
         for pid in family:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.communicate()
         self.process = None
 
