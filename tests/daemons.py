@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.warm import warm
+
 PROGRAM = [sys.executable, "-m", "lab"]
 READY_SECONDS = 20
 STOP_SECONDS = 10
@@ -37,17 +39,15 @@ class Daemon:
 
 
 def trustlab(
-    *arguments: str | Path, state: Path | None = None, **options: object
+    *arguments: str | Path, state: Path | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run one command of the program to its end."""
     where = ["--state", str(state)] if state else []
+    words = [*where, *map(str, arguments)]
+    if PROGRAM[0] == sys.executable:
+        return warm().run(words, str(cwd or Path.cwd()))
     return subprocess.run(
-        [*PROGRAM, *where, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **options,
+        [*PROGRAM, *words], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
     )
 
 

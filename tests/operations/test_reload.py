@@ -166,9 +166,12 @@ def test_what_waits_for_a_restart_is_said_and_all_else_goes_on(daemon: Daemon, t
 
 def test_a_log_is_written_in_another_way(daemon: Daemon, text: str) -> None:
     log = daemon.state.with_name(f"{daemon.state.name}.log")
-    for _ in range(2):  # the second one is told in the new way
+
+    def is_told_in_json() -> bool:
         take_up(daemon, f'{text}\n[log]\nstyle = "json"\n')
-    eventually(lambda: "\n{" in log.read_text())
+        return "\n{" in log.read_text()
+
+    eventually(is_told_in_json)  # the first time it is still told in the old way
 
 
 def test_a_bad_file_is_a_problem_until_it_is_a_good_one(daemon: Daemon, text: str) -> None:
