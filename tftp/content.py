@@ -33,12 +33,22 @@ class Octets:
 
 
 class OpenFile:
-    """A regular file, open for reading; owns the descriptor."""
+    """A regular file, open for reading; owns the descriptor.
 
-    __slots__ = ("_descriptor", "_state", "key", "modified", "size")
+    With ``reopen`` it may be -1: the file is opened when it is read, if what is served of it is not
+    at hand already.
+    """
 
-    def __init__(self, descriptor: int, status: os.stat_result) -> None:
+    __slots__ = ("_descriptor", "_reopen", "_state", "key", "modified", "size")
+
+    def __init__(
+        self,
+        descriptor: int,
+        status: os.stat_result,
+        reopen: Callable[[], int] | None = None,
+    ) -> None:
         self._descriptor = descriptor
+        self._reopen = reopen
         self.key: Hashable = file_key(status)
         # not the time of its inode: that changes when another file takes its name
         self._state = (status.st_size, status.st_mtime_ns)
@@ -50,6 +60,10 @@ class OpenFile:
 
         Raises :class:`ChangedError` if the file is not what it was when it was opened, and OSError.
         """
+        if self._descriptor < 0 and self._reopen is not None:
+            self._descriptor = self._reopen()
+            if file_key(os.fstat(self._descriptor)) != self.key:
+                raise ChangedError("the file changed before the transfer")
         octets = os.pread(self._descriptor, length, offset)
         wanted = min(length, self.size - offset)
         status = os.fstat(self._descriptor)

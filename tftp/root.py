@@ -10,15 +10,21 @@ import os
 import re
 import stat
 import time
+from collections.abc import Hashable  # noqa: TC003  annotations stay real for mypyc
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tftp.content import NOT_FOUND, ErrorReply, OpenFile
+from tftp.content import NOT_FOUND, ErrorReply, OpenFile, file_key
 from tftp.packets import ErrorCode
 
 MAX_LINKS = 8
 MAX_FOLDERS = 1024  # whose names are kept in folded spelling
 SETTLED_NS = 2_000_000_000  # a folder changed more lately may change again within one timestamp
+LISTED_NS = 1_000_000_000  # of a listing: not every file system keeps time stamps of folders
+LISTED_NAMES = 4096  # are listed in some milliseconds
+MAX_KNOWN = 4096  # files that were opened before
+SMALL_BYTES = 64 * 1024  # of a file that is read at once or not at all
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)  # nearly every name there is
 _OUTSIDE = ErrorReply(ErrorCode.ACCESS_VIOLATION, "names that leave the root are refused")
@@ -46,6 +52,8 @@ class Root:
         self.path = path
         self._fold_case = fold_case
         self._folded: dict[tuple[int, int], tuple[int, dict[str, str]]] = {}
+        self._listed: tuple[int, int, frozenset[str]] = (-1, 0, frozenset())
+        self._known: set[Hashable] = set()
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -65,9 +73,9 @@ class Root:
         A backslash separates like a slash, and a leading one is passed over: some clients send
         them. ``..`` is refused.
         """
-        if _PLAIN.fullmatch(name):  # nearly every request: one call, not a walk
+        if _PLAIN.fullmatch(name):  # nearly every request: a call or two, not a walk
             try:
-                return _regular(os.open(name, _FLAGS, dir_fd=self._descriptor))
+                return self._plain(name)
             except FileNotFoundError:
                 if not self._fold_case:
                     return NOT_FOUND
@@ -85,6 +93,38 @@ class Root:
                 return _OUTSIDE
             parts = resolved
         return _OUTSIDE
+
+    def _plain(self, name: str) -> OpenFile | ErrorReply:
+        """A name of the folder itself; a file that was opened before is only looked at."""
+        if self._is_missing(name):
+            return NOT_FOUND
+        status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        key = file_key(status)
+        if key in self._known:
+            return OpenFile(-1, status, partial(self._reopen, name))
+        found = _regular(os.open(name, _FLAGS, dir_fd=self._descriptor))
+        if isinstance(found, OpenFile) and found.size <= SMALL_BYTES:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known.add(found.key)
+        return found
+
+    def _reopen(self, name: str) -> int:
+        return os.open(name, _FLAGS, dir_fd=self._descriptor)
+
+    def _is_missing(self, name: str) -> bool:
+        """Whether a listing shows that there is no ``name``: half of all names phones ask for."""
+        (changed, believed_until, names), folder = self._listed, self._descriptor
+        if self._fold_case or (now := time.time_ns()) - changed < SETTLED_NS:
+            return False
+        if now > believed_until or os.fstat(folder).st_mtime_ns != changed:
+            changed = os.fstat(folder).st_mtime_ns
+            names = frozenset(os.listdir(folder))  # noqa: PTH208  a descriptor, no path
+            believed = LISTED_NS * max(1, len(names) // LISTED_NAMES)  # a long one costs time
+            self._listed = changed, now + believed, names
+            if now - changed < SETTLED_NS:
+                return False
+        return name not in names
 
     def _walk(self, parts: list[str]) -> OpenFile | ErrorReply | _Link:
         folder = self._descriptor

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tftp.content import ChangedError, ErrorReply, OpenFile, whole
+from tftp.content import NOT_FOUND, ChangedError, ErrorReply, OpenFile, whole
 from tftp.packets import ErrorCode
 from tftp.root import Root
 
@@ -159,5 +159,45 @@ def test_a_folder_that_cannot_be_listed_has_no_other_cases(tree, monkeypatch):
 def test_a_file_that_changes_during_a_transfer_is_noticed(tree):
     content = Root(tree).open("file")
     (tree / "file").write_bytes(b"longer than before")
+    with pytest.raises(ChangedError):
+        content.read(0, 4)
+
+
+def settle(folder):
+    """Make the folder one that has not changed lately."""
+    long_ago = time.time() - 60
+    os.utime(folder, (long_ago, long_ago))
+
+
+def test_a_name_the_listing_lacks_is_found_once_it_is_there(tree):
+    root = Root(tree)
+    settle(tree)
+    for _ in range(2):
+        assert root.open("later") is NOT_FOUND
+    (tree / "later").write_bytes(b"here")
+    assert whole(root.open("later")) == b"here"
+    (tree / "later").unlink()
+    settle(tree)
+    assert root.open("later") is NOT_FOUND
+
+
+def test_a_file_opened_before_is_read_as_it_is_now(tree):
+    root = Root(tree)
+    settle(tree)
+    for octets in (b"in root", b"other octets", b"again"):
+        (tree / "file").write_bytes(octets)
+        for _ in range(3):
+            assert whole(root.open("file")) == octets
+    (tree / "file").unlink()
+    (tree / "file").symlink_to("../secret")
+    assert root.open("file").code is ErrorCode.ACCESS_VIOLATION
+
+
+def test_a_file_replaced_between_look_and_read_is_noticed(tree):
+    root = Root(tree)
+    root.open("file").close()
+    content = root.open("file")  # known by now, and not opened yet
+    (tree / "file").unlink()
+    (tree / "file").write_bytes(b"in rooT")
     with pytest.raises(ChangedError):
         content.read(0, 4)
