@@ -144,16 +144,8 @@ def hindrance(program: str) -> str | None:
     return None
 
 
-@pytest.fixture(scope="session", autouse=True)
-def quiet_log() -> Iterator[None]:
-    """Nobody reads the daemons' log here, and a full pipe would stop them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRUSTLAB_SET_LOG__LEVEL", "warning")
-        yield
-
-
 @pytest.fixture(scope="session")
-def examined(tmp_path_factory: pytest.TempPathFactory, quiet_log: None) -> Examined:
+def examined(tmp_path_factory: pytest.TempPathFactory) -> Examined:
     """Each server started, then all examined side by side: most of the time is their timers'."""
     targets: dict[str, TftpTarget] = {}
     missing: dict[str, str] = {}
