@@ -105,8 +105,9 @@ class Reader:
 
 
 @contextmanager
-def reading(daemon: Daemon, name: str) -> Iterator[Reader]:
+def reading(daemon: Daemon, name: str, source: str = "127.0.0.1") -> Iterator[Reader]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connected:
+        connected.bind((source, 0))
         yield Reader(connected, daemon, name)
 
 

@@ -21,7 +21,6 @@ from tests.operations.clients import (
     BLOCK,
     ELSEWHERE,
     PATIENCE,
-    begun,
     connected,
     eventually,
     is_answered,
@@ -113,9 +112,9 @@ async def test_a_reload_under_load_changes_a_limit_and_drops_nothing(node: Path)
                     while changes(daemon) < number + 1 or answers < before + 2:  # noqa: ASYNC110
                         await trio.sleep(0.01)
                 slow.take(5)
+            assert slow.take(len(payload))
             await trio.to_thread.run_sync(see_the_limits_act, daemon)
             enough.set()
-        assert slow.take(len(payload))
         assert slow.received == payload
         ended = [e for e in daemon.events() if e["event"] == "tftp.transfer"]
         outcomes = {event["outcome"] for event in ended if event["peer"][:9] == "127.0.0.1"}
@@ -124,7 +123,10 @@ async def test_a_reload_under_load_changes_a_limit_and_drops_nothing(node: Path)
 
 def see_the_limits_act(daemon: Daemon) -> None:
     eventually(lambda: taken(daemon) <= 2 * 2)  # of each of two workers
-    with begun(daemon, ELSEWHERE), begun(daemon, ELSEWHERE):
+    held = [reading(daemon, "firmware.bin", ELSEWHERE) for _ in range(2)]
+    with held[0] as first, held[1] as second:
+        first.take(1)  # acknowledged: what is half open gives up in less than a second
+        second.take(1)
         assert not is_answered(daemon, ELSEWHERE)
     with shaken(daemon, "127.0.0.3") as halfway:
         halfway.send(b"\x01\x03")
