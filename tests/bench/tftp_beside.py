@@ -134,6 +134,11 @@ def _print(group: str, results: list[dict[str, object]]) -> int:
         for run in results:
             if run["workload"] == workload and "error" not in run:
                 peers.setdefault(str(run["peer"]), []).append(run)
+        if OURS not in peers:
+            errors = [run["error"] for run in results if run["peer"] == OURS]
+            sys.stdout.write(f"\n{group} {workload}: {OURS} did not run: {errors}\n")
+            missed += 1
+            continue
         decides = "p50_ms" if workload.startswith("w") else "seconds"
         ours = _median(peers[OURS], decides)
         sys.stdout.write(
