@@ -258,7 +258,7 @@ def test_a_locked_store_is_not_called_something_else(store, monkeypatch):
 
 
 MEASURE = """
-import sys, time
+import sys
 from pathlib import Path
 from tvs.snapshot import Snapshot
 from tvs.store import TrustStore
@@ -267,9 +267,9 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 store = TrustStore.open(Path(sys.argv[1]))
-began, before = time.process_time(), resident()
+before = resident()
 snapshot = Snapshot(store.entries())
-print(len(snapshot), time.process_time() - began, resident() - before)
+print(len(snapshot), resident() - before)
 """
 
 
@@ -292,9 +292,8 @@ def test_a_hundred_thousand_certificates(store, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, store.path], capture_output=True, check=True, text=True
     )
-    count, seconds, octets = done.stdout.split()
+    count, octets = done.stdout.split()
     assert int(count) == 100_000
-    assert float(seconds) < 2
     assert int(octets) < 200_000_000
 
 

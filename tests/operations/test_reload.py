@@ -125,8 +125,8 @@ def see_the_limits_act(daemon: Daemon) -> None:
     eventually(lambda: taken(daemon) <= 2 * 2)  # of each of two workers
     held = [reading(daemon, "firmware.bin", ELSEWHERE) for _ in range(2)]
     with held[0] as first, held[1] as second:
-        first.take(1)  # acknowledged: what is half open gives up in less than a second
-        second.take(1)
+        first.take(2)  # acknowledged: what is half open gives up in less than a second
+        second.take(2)
         assert not is_answered(daemon, ELSEWHERE)
     with shaken(daemon, "127.0.0.3") as halfway:
         halfway.send(b"\x01\x03")
