@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.daemons import new_node, serving, trustlab
+from tests.operations.clients import eventually
 from tests.phone.servers import udp_socket
 
 MAC = "00005E005301"
@@ -64,6 +65,7 @@ def test_a_migration_by_commands(tmp_path):
         for state in (destination, source):
             assert trustlab("bundle", "import", shared, "--yes", state=state).returncode == 0
         assert preflight(*states).returncode == 0
+        eventually(lambda: any(e["event"] == "plane.changed" for e in old.events()))
         after = preflight(*live, "--html", page, "--simulate", "5", "--model", "8845")
         assert (after.returncode, told(after)["verdict"]) == (0, "will follow")
         assert told(after)["simulation"]["followed"] == 5
