@@ -160,7 +160,8 @@ class Turns:
             self._forget(turn)
             return
         if isinstance(wanted, float):
-            self._watch(turn, 0)  # else octets, or a reset, would be told of again and again
+            if turn.watched:  # else octets, or a reset, would be told of again and again
+                self._watch(turn, 0)
             until = trio.current_time() + wanted
             heapq.heappush(self._pauses, _Pause(until, next(self._numbers), turn))
         elif wanted == OTHERS_FIRST:
