@@ -1,7 +1,7 @@
 """Where connections wait until their first TLS record is whole.
 
-A client that says nothing, or dribbles its hello, has no task and no TLS object: only a socket and
-a line in a table. The kernel wakes us when enough octets are there (SO_RCVLOWAT), not for each.
+A client that says nothing, or dribbles its hello, has no coroutine and no TLS object: only a socket
+and a line in a table. The kernel wakes us when enough octets are there (SO_RCVLOWAT), not for each.
 """
 
 import select
