@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from itl.encryption import decrypt_file, encrypt_file, pointer_file
     from itl.findings import Finding
     from itl.limits import check_build
+    from itl.records import Record, RecordSpec
     from itl.roles import Role, parse_role, role_name
     from itl.show import show_text
     from itl.signedfile import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
         sign_file,
     )
     from itl.signing import Verdict, Verification, verify, verify_data
-    from itl.trustlist import Record, RecordSpec, TrustList, build_trust_list, parse_trust_list
+    from itl.trustlist import TrustList, build_trust_list, parse_trust_list
     from itl.values import document_value
 
 _HOMES = {
@@ -48,6 +49,8 @@ _HOMES = {
     "pointer_file": "encryption",
     "Finding": "findings",
     "check_build": "limits",
+    "Record": "records",
+    "RecordSpec": "records",
     "Role": "roles",
     "parse_role": "roles",
     "role_name": "roles",
@@ -62,8 +65,6 @@ _HOMES = {
     "Verification": "signing",
     "verify": "signing",
     "verify_data": "signing",
-    "Record": "trustlist",
-    "RecordSpec": "trustlist",
     "TrustList": "trustlist",
     "build_trust_list": "trustlist",
     "parse_trust_list": "trustlist",

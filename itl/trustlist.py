@@ -1,7 +1,6 @@
 """ITL and CTL: a header and its records, read and written.
 
-Both lists have one format; only the file name in the header tells them apart. Element order and
-name text as CUCM writes them: Cisco documents 118893 and 118892, and a CTL of 2015.
+Both lists have one format; only the file name in the header tells them apart.
 """
 
 from collections.abc import Sequence
