@@ -25,7 +25,6 @@ from itl.errors import BuildError
 from itl.layout import ELEMENT_HEAD, HEADER_ALIGNMENT, HEADER_GROUPS, MAX_LENGTH, HeaderTag
 
 Style: TypeAlias = Literal["cucm", "certutils"]
-Digest: TypeAlias = Literal["sha1", "sha512"]
 
 DIGESTS = {1: "sha1", 2: "sha256", 3: "sha512"}
 """Digest codes: 1 in every real file; 2 and 3 in usecallmanagernz/certutils only."""
@@ -254,7 +253,7 @@ def digest_code(digest: str) -> int:
         raise BuildError(
             f"digest {digest}: read and shown, never written; no phone is known to verify it"
         )
-    raise BuildError(f"digest {digest!r}: use {' or '.join(get_args(Digest))}")
+    raise BuildError(f"digest {digest!r}: use {' or '.join(WRITTEN_DIGESTS)}")
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from conf.identity import read_signer
+from itl.document import Style
 from itl.limits import Guard, check_build
 from itl.roles import parse_role
 from itl.trustlist import RecordSpec, build_trust_list
@@ -40,7 +41,7 @@ def build_command(filename: str) -> Callable[..., int]:
         signer_key: Path,
         output: Annotated[Path, Parameter(name=["--output", "-o"])],
         digest: str = "sha1",
-        style: Literal["cucm", "certutils"] = "cucm",
+        style: Style = "cucm",
         signer_version: Literal["none", "1.0", "1.1"] = "none",
         phones: Annotated[list[str] | None, Parameter(negative="")] = None,
         force: Flag = False,
@@ -118,7 +119,7 @@ def read_record(text: str) -> RecordSpec:
             parsed = ipaddress.ip_address(address)
         except ValueError as error:
             raise UsageError(f"--record {text!r}: {error}") from None
-        if parsed.version != 4:  # noqa: PLR2004 - the version's number is its name
+        if isinstance(parsed, ipaddress.IPv6Address):
             terminal.say(f"warning: {address}: IPv6, left out of the record (assumed)")
     try:
         certificate = None if file == NO_CERTIFICATE else read_certificate(Path(file))
