@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from conf.signer import Signer
 from itl.certificates import verification_key
 from itl.document import DIGESTS, digest_code, sign_document
+from itl.elements import header_label
 from itl.errors import BuildError, FormatError, ItlError
 from itl.layout import HeaderTag, encryption_part, header_value
 from itl.signedfile import SignedFile, check_name, check_unsigned
@@ -168,18 +169,20 @@ def _sealed(document: SignedFile) -> _Sealed:
     values = {element.tag: element for element in document.header.elements}
     for tag in _NEEDED:
         if tag not in values:
-            raise FormatError(f"header {tag.name} ({tag.value})", 0, "missing: not encrypted")
+            raise FormatError(header_label(tag), 0, "missing: not encrypted")
     padding_element = values[HeaderTag.PADDING_COUNT]
     padding = header_value(HeaderTag.PADDING_COUNT, padding_element.value)
     payload = len(document.payload)
     if not 1 <= padding <= _BLOCK or payload % _BLOCK or not payload:
         reason = f"{padding} octets of padding in a payload of {payload}"
-        raise FormatError("header PADDINGCOUNT (20)", padding_element.offset, reason)
+        raise FormatError(header_label(HeaderTag.PADDING_COUNT), padding_element.offset, reason)
     digest_element = values[HeaderTag.PLAIN_DIGEST_ALGORITHM]
     code = header_value(HeaderTag.PLAIN_DIGEST_ALGORITHM, digest_element.value)
     if code not in DIGESTS:
         reason = f"code {code}; known are 1 to 3"
-        raise FormatError("header PLAINDIGESTALGORITHM (26)", digest_element.offset, reason)
+        raise FormatError(
+            header_label(HeaderTag.PLAIN_DIGEST_ALGORITHM), digest_element.offset, reason
+        )
     return _Sealed(
         iv=values[HeaderTag.IV].value,
         padding=padding,
