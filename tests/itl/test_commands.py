@@ -183,7 +183,7 @@ def test_a_file_larger_than_any_firmware_is_not_read(folder, verify):
     assert value["findings"][0]["code"] == "unreadable"
 
 
-def test_build_writes_what_was_asked_for(forge, folder, signer_files):
+def test_build_writes_what_was_asked_for(forge, folder, signer_files, capsys):
     arguments = signer_files(forge.signer(2048))
     (folder / "tvs,1.der").write_bytes(forge.certificate("CN=tvs", key=forge.ec_key()))
     records = [
@@ -194,6 +194,7 @@ def test_build_writes_what_was_asked_for(forge, folder, signer_files):
     ]
     options = [word for record in records for word in ("--record", record)]
     assert run(["itl", "build", *options, *arguments, "-o", "ITLFile.tlv"]) == 0
+    assert "warning: 2001:db8::1: IPv6, left out of the record" in capsys.readouterr().err
     data = (folder / "ITLFile.tlv").read_bytes()
     assert verify_data(data).verdict is Verdict.VALID
     read = parse_trust_list(data)
@@ -282,6 +283,10 @@ def test_sign_strip_and_what_is_signed_already(forge, folder, signer_files, caps
     assert parse_signed_file(signed).header.filename == "a.cnf.xml.sgn"
     assert run(["sgn", "sign", "a.cnf.xml.sgn", *files]) == 2
     assert "signed already" in capsys.readouterr().err
+    assert run(["sgn", "show", "a.cnf.xml.sgn"]) == 0
+    assert "Length of payload: 9\n" in capsys.readouterr().out
+    assert run(["sgn", "sign", "a.cnf.xml", *files, "--digest", "sha256", "-o", "c"]) == 2
+    assert "never written" in capsys.readouterr().err
     named = ["--name", "Folder/a.cnf.xml.sgn", "-o", "b.sgn", "--digest", "sha512"]
     assert run(["sgn", "sign", "a.cnf.xml", *files, *named]) == 0
     header = parse_signed_file((folder / "b.sgn").read_bytes()).header

@@ -28,11 +28,12 @@ def test_elements_stand_in_cucms_order(forge):
     assert document.header.signer_version is None
 
 
-def test_elements_stand_in_the_open_tools_order(forge):
-    document = parse_trust_list(forge.list(style="certutils", signer_version="1.1"))
+@pytest.mark.parametrize(("text", "version"), [("1.0", (1, 0)), ("1.1", (1, 1))])
+def test_elements_stand_in_the_open_tools_order(forge, text, version):
+    document = parse_trust_list(forge.list(style="certutils", signer_version=text))
     assert tags(document.header.elements)[:9] == [1, 2, 28, 3, 4, 6, 5, 7, 8]
     assert tags(document.records[0].elements) == [1, 3, 5, 6, 4, 7, 8, 9]
-    assert document.header.signer_version == (1, 1)
+    assert document.header.signer_version == version
     assert document.header.signer_name == "CN=cucm.lab,OU=Voice,O=Lab,L=City,ST=State,C=US"
     assert document.records[0].subject == document.header.signer_name
 
