@@ -37,7 +37,7 @@ class SignedFiles:
         self._bytes = 0
         self._kept: OrderedDict[Hashable, Octets] = OrderedDict()
         # what nobody waits for any more goes, and the open file in it
-        self._running: weakref.WeakValueDictionary[Hashable, Later] = weakref.WeakValueDictionary()
+        self._running: weakref.WeakValueDictionary[Hashable, _Once] = weakref.WeakValueDictionary()
         self._asked: dict[str, int] = {}
         self._window = clock()
         self._lock = threading.Lock()
@@ -55,8 +55,8 @@ class SignedFiles:
             if running is None:
                 if not self._may_ask(address):
                     return _BUSY
-                running = self._running[key] = Later(_Once(lambda: self._work(key, make)))
-            return running
+                running = self._running[key] = _Once(lambda: self._work(key, make))
+            return Later(running)
 
     def _may_ask(self, address: str) -> bool:
         now = self._clock()

@@ -210,7 +210,7 @@ def test_one_signature_for_all_who_ask_at_once_and_a_share_for_each_address(make
     for name in ("a", "b", "c"):
         (root / name).write_bytes(name.encode())
     first, second = (catalog.find("a.sgn", PEER) for _ in range(2))
-    assert first is second
+    assert first.make is second.make
     results = []
     threads = [threading.Thread(target=lambda: results.append(first.make())) for _ in range(4)]
     for thread in threads:
