@@ -20,7 +20,7 @@ from tftp.packets import ErrorCode
 
 MAX_LINKS = 8
 MAX_FOLDERS = 1024  # whose names are kept in folded spelling
-SETTLED_NS = 2_000_000_000  # a folder changed more lately may change again within one timestamp
+SETTLED_NS = 2_000_000_000  # what changed more lately may change again within one time stamp
 LISTED_NS = 1_000_000_000  # of a listing: not every file system keeps time stamps of folders
 LISTED_NAMES = 4096  # are listed in some milliseconds
 MAX_KNOWN = 4096  # files that were opened before
@@ -96,17 +96,19 @@ class Root:
 
     def _plain(self, name: str) -> OpenFile | ErrorReply:
         """A name of the folder itself; a file that was opened before is only looked at."""
-        if self._is_missing(name):
+        if not self._fold_case and self._is_missing(name):
             return NOT_FOUND
         status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
         key = file_key(status)
         if key in self._known:
             return OpenFile(-1, status, partial(self._reopen, name))
         found = _regular(os.open(name, _FLAGS, dir_fd=self._descriptor))
-        if isinstance(found, OpenFile) and found.size <= SMALL_BYTES:
+        if isinstance(found, ErrorReply) or found.key != key or found.size > SMALL_BYTES:
+            return found
+        if _settled(status.st_ctime_ns):
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            self._known.add(found.key)
+            self._known.add(key)
         return found
 
     def _reopen(self, name: str) -> int:
@@ -114,17 +116,16 @@ class Root:
 
     def _is_missing(self, name: str) -> bool:
         """Whether a listing shows that there is no ``name``: half of all names phones ask for."""
-        (changed, believed_until, names), folder = self._listed, self._descriptor
-        if self._fold_case or (now := time.time_ns()) - changed < SETTLED_NS:
+        changed = os.fstat(self._descriptor).st_mtime_ns
+        if not _settled(changed):
             return False
-        if now > believed_until or os.fstat(folder).st_mtime_ns != changed:
-            changed = os.fstat(folder).st_mtime_ns
-            names = frozenset(os.listdir(folder))  # noqa: PTH208  a descriptor, no path
+        listed, believed_until, names = self._listed
+        if changed != listed or time.monotonic_ns() > believed_until:
+            found = os.listdir(self._descriptor)  # noqa: PTH208  a descriptor, no path
+            names = frozenset(map(str.casefold, found))  # the file system may not tell them apart
             believed = LISTED_NS * max(1, len(names) // LISTED_NAMES)  # a long one costs time
-            self._listed = changed, now + believed, names
-            if now - changed < SETTLED_NS:
-                return False
-        return name not in names
+            self._listed = changed, time.monotonic_ns() + believed, names
+        return name.casefold() not in names
 
     def _walk(self, parts: list[str]) -> OpenFile | ErrorReply | _Link:
         folder = self._descriptor
@@ -189,9 +190,14 @@ class Root:
             names = {name.casefold(): name for name in found}
             if len(self._folded) >= MAX_FOLDERS:
                 self._folded.clear()
-            if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
+            if _settled(status.st_mtime_ns):
                 self._folded[place] = status.st_mtime_ns, names
         return names
+
+
+def _settled(changed: int) -> bool:
+    """Whether the next change shows in a time stamp that is ``changed`` now."""
+    return time.time_ns() - changed > SETTLED_NS
 
 
 def split(name: str) -> list[str] | None:

@@ -181,9 +181,46 @@ def test_a_name_the_listing_lacks_is_found_once_it_is_there(tree):
     assert root.open("later") is NOT_FOUND
 
 
-def test_a_file_opened_before_is_read_as_it_is_now(tree):
-    root = Root(tree)
+def test_a_name_in_the_spelling_of_a_file_system_that_knows_no_case(tree, monkeypatch):
     settle(tree)
+    monkeypatch.setattr("tftp.root.os.listdir", lambda _: ["FILE"])
+    assert whole(Root(tree).open("file")) == b"in root"
+
+
+def test_a_folder_listed_while_it_changes_is_not_believed(tree, monkeypatch):
+    monkeypatch.setattr("tftp.root.LISTED_NAMES", 1)  # a long listing, believed for long
+    root = Root(tree)
+    before = tree.stat().st_mtime_ns
+    assert root.open("later") is NOT_FOUND
+    (tree / "later").write_bytes(b"here")
+    os.utime(tree, ns=(before, before))  # within the same tick
+    pass_seconds(monkeypatch, 3)
+    assert whole(root.open("later")) == b"here"
+
+
+def test_a_listing_is_believed_for_a_second_whatever_the_clock(tree, monkeypatch):
+    settle(tree)
+    before = tree.stat().st_mtime_ns
+    root = Root(tree)
+    assert root.open("later") is NOT_FOUND
+    (tree / "later").write_bytes(b"here")
+    os.utime(tree, ns=(before, before))  # as on a file system without time stamps of folders
+    assert root.open("later") is NOT_FOUND
+    pass_seconds(monkeypatch, 1.1, wall=-30)
+    assert whole(root.open("later")) == b"here"
+
+
+def pass_seconds(monkeypatch, seconds, *, wall=None):
+    """Move the clocks on; the one on the wall by ``wall`` if given."""
+    for name, moved in (("monotonic_ns", seconds), ("time_ns", wall or seconds)):
+        clock = getattr(time, name)
+        ahead = int(moved * 1e9)
+        monkeypatch.setattr(time, name, lambda clock=clock, ahead=ahead: clock() + ahead)
+
+
+def test_a_file_opened_before_is_read_as_it_is_now(tree, monkeypatch):
+    root = Root(tree)
+    pass_seconds(monkeypatch, 60)
     for octets in (b"in root", b"other octets", b"again"):
         (tree / "file").write_bytes(octets)
         for _ in range(3):
@@ -193,8 +230,20 @@ def test_a_file_opened_before_is_read_as_it_is_now(tree):
     assert root.open("file").code is ErrorCode.ACCESS_VIOLATION
 
 
-def test_a_file_replaced_between_look_and_read_is_noticed(tree):
+def test_what_changed_lately_is_opened_each_time(tree, monkeypatch):
     root = Root(tree)
+    root.open("file").close()
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tftp.root.os.open", refused)  # a chmod within the same tick
+    assert root.open("file").code is ErrorCode.ACCESS_VIOLATION
+
+
+def test_a_file_replaced_between_look_and_read_is_noticed(tree, monkeypatch):
+    root = Root(tree)
+    pass_seconds(monkeypatch, 60)
     root.open("file").close()
     content = root.open("file")  # known by now, and not opened yet
     (tree / "file").unlink()
