@@ -142,6 +142,7 @@ async def test_a_silent_server_leaves_everything_as_it_was(nursery, source):
     assert run.verdict is BootVerdict.UNREACHABLE
     assert run.verdict.exit_code == 3
     assert [asked.transfer for asked in run.requests] == [Transfer.NO_ANSWER]
+    assert texts(run) == [f"TFTP timeout <CTLSEP{MAC}.tlv>"]
     assert phone.itl == source.itl()
 
 

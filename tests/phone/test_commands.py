@@ -88,7 +88,10 @@ def test_a_migration_by_commands(tmp_path):
         assert load.returncode == 0
         summary = told(load)
         assert (summary["phones"], summary["verdicts"]) == (40, {"updated": 40})
+        assert [summary[name] for name in ("requests", "misses", "tvs_asked")] == [200, 120, 0]
         assert summary["boot_milliseconds"]["median"] > 0
+        assert "40/40" in load.stderr
+        assert "40 updated" in load.stderr
         assert len(list(many.iterdir())) == 40
     assert trustlab("phone", "reset", "--phone-dir", phone).returncode == 0
     assert list(phone.iterdir()) == []

@@ -117,6 +117,11 @@ async def test_the_wrong_role_is_told_from_no_knowledge(nursery, source, destina
     assert found.exit_code == 1
     texts = [finding.text for finding in found.findings if finding.check == "signer.lists"]
     assert any("only as CAPF" in text for text in texts)
+    assert results(found, "signer.files") == ["warn"]
+    assert "upload CN=destination;O=Lab;C=AU to CallManager-trust on" in remedies(
+        found, "signer.files"
+    )
+    assert results(found, "way-back") == ["could not tell"]  # no TVS of the destination was named
 
 
 async def test_a_secure_move_is_judged_ctl_first(nursery, secure_source, secure_destination):
@@ -161,13 +166,15 @@ async def test_old_phones_need_tls_1_0(nursery, source, destination):
         assert [move.follows for move in found.moves] == follows
 
 
-async def test_a_silent_destination_is_no_verdict(nursery, source):
-    with udp_socket() as silent:
-        place = Place(tftp=(("127.0.0.1", silent.getsockname()[1]),))
-        source_place = await place_of(nursery, files_of(source, MAC))
-        found = await look(source_place, place, timeout_seconds=0.2)
+@pytest.mark.parametrize("side", ["source", "destination"])
+async def test_a_silent_side_is_no_verdict(ready, side):
+    with udp_socket() as bound:
+        silent = Place(tftp=(("127.0.0.1", bound.getsockname()[1]),))
+        places = (silent, ready[1]) if side == "source" else (ready[0], silent)
+        found = await look(*places, timeout_seconds=0.2)
     assert (found.verdict, found.exit_code) == ("could not tell", 3)
-    assert results(found, "destination.lists") == ["could not tell"]
+    assert results(found, f"{side}.lists") == ["could not tell"]
+    assert results(found, "move") == ["could not tell"]
 
 
 async def test_every_node_of_the_destination_counts(nursery, source, make_cluster, destination):
@@ -207,6 +214,8 @@ async def test_phones_that_know_no_tvs_are_found(nursery, source, ready):
     unknown = await look(await place_of(nursery, silent), ready[1])
     assert results(unknown, "tvs.list") == ["could not tell"]
     assert results(unknown, "signer.lists") == ["could not tell", "could not tell"]
+    assert results(unknown, "signer.files") == ["could not tell"]
+    assert results(unknown, "tvs.reachable") == ["could not tell"]
     assert unknown.exit_code == 3
 
 
@@ -249,6 +258,8 @@ async def test_lists_that_cannot_be_used_are_found(nursery, ready, destination):
 async def test_an_unreadable_list_of_the_source_is_no_leap_of_faith(nursery, ready, source):
     files = files_of(source, MAC) | {f"ITLSEP{MAC}.tlv": source.itl()[:500]}
     found = await look(await place_of(nursery, files), ready[1])
+    assert results(found, "source.lists") == ["warn"]
+    assert results(found, "move") == ["could not tell"]
     assert found.exit_code == 3
 
 
@@ -267,6 +278,7 @@ async def test_digest_size_signer_and_time_are_looked_at(nursery, ready, destina
         ({"records": [*many, *[(Role.TVS, destination.tvs)] * 40]}, "destination.size", "warn"),
         ({"signer": expired}, "destination.signer", "warn"),
         ({"signer": large}, "destination.signer", "warn"),
+        ({"records": many[1:]}, "destination.signer", "warn"),  # its certificate is not in it
         ({"timestamp": future}, "destination.time", "warn"),
     ):
         files = files_of(destination, MAC, itl=destination.itl(**options))
@@ -289,11 +301,17 @@ async def test_the_rollback_parameter_and_its_two_meanings(
         assert found.exit_code == code
 
 
+async def test_the_rollback_parameter_set_at_the_destination_is_found(nursery, ready, destination):
+    files = files_of(destination, MAC, itl=destination.rollback_itl())
+    found = await look(ready[0], await place_of(nursery, files))
+    assert results(found, "destination.rollback") == ["warn"]
+
+
 async def test_a_ctl_left_over_from_mixed_mode_is_found(nursery, ready, secure_source):
     ctl = secure_source.ctl(records=[(Role.SAST, secure_source.recovery), (Role.CCM_TFTP, None)])
-    files = files_of(secure_source, MAC, ctl=ctl)
-    found = await look(await place_of(nursery, files), ready[1])
-    assert results(found, "source.ctl") == ["warn"]
+    left_over = await place_of(nursery, files_of(secure_source, MAC, ctl=ctl))
+    assert results(await look(left_over, ready[1]), "source.ctl") == ["warn"]
+    assert results(await look(ready[0], left_over), "destination.ctl") == ["warn"]
 
 
 async def test_a_twin_with_another_key_is_found(nursery, ready, destination, make_signer):
@@ -345,6 +363,8 @@ async def test_files_say_what_they_can(nursery, tmp_path, source, destination):
 async def test_nothing_named_is_nothing_told():
     found = await look(Place(), Place())
     assert found.exit_code == 3
+    for check in ("source.lists", "destination.lists", "tvs.reachable", "way-back", "move"):
+        assert results(found, check) == ["could not tell"]
 
 
 def test_places_are_written_with_commas():
