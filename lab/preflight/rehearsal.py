@@ -12,6 +12,7 @@ from itl.trustlist import CTL_FILENAME, TrustList
 from lab import LabError
 from lab.phone.inquiry import Ask, Inquiry, inquire, settle
 from lab.phone.models import Model
+from lab.phone.state import Phone
 from lab.phone.trust import (
     Answer,
     Held,
@@ -26,8 +27,6 @@ from lab.phone.trust import (
 )
 from lab.preflight.places import FileNode, ServedFile, Side, parse_list
 from lab.preflight.store import ask_store
-
-DEVICE = "CP-{model}-SEP{mac}"
 
 
 class NobodyToAskError(LabError):
@@ -88,7 +87,7 @@ async def rehearse(
     problem = holder.problem or node.problem or _unreadable(holder)
     if problem:
         return Move(holder.where, node.where, model.name, (), problem)
-    device = DEVICE.format(model=model.name, mac=mac)
+    device = Phone(mac, model).device
     held = held_by(holder, model)
     steps: list[Step] = []
     try:
