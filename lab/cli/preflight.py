@@ -56,7 +56,8 @@ def preflight(
     simulate_phones:
         Move so many emulated phones to the first tftp= of the destination, and count.
     timeout_seconds:
-        For each file, and for each TVS server.
+        How long to wait while nothing comes, for each file, and for each TVS server. Assumed, as
+        for phone boot.
     password_file:
         Passwords to try on bundles, one a line.
     html:
@@ -66,6 +67,8 @@ def preflight(
     json:
         Print one object.
     """
+    if timeout_seconds <= 0 or simulate_phones < 0:
+        raise UsageError("--timeout-seconds must be above zero, --simulate zero or more")
     places = parse_place(source), parse_place(destination)
     models = [model_named(name) for name in model]
     passwords = Passwords(password_file).tried

@@ -106,6 +106,8 @@ def test_a_migration_by_commands(tmp_path):
         ("phone", "boot", "--tftp", "127.0.0.1:1", "--phone-dir", "p", "--model", "x"),
         ("preflight", "--source", "sftp=x", "--destination", "tftp=y"),
         ("preflight", "--source", "tftp=x", "--destination", "list=y", "--simulate", "3"),
+        ("preflight", "--source", "tftp=x", "--destination", "tftp=y", "--simulate=-3"),
+        ("preflight", "--source", "tftp=x", "--destination", "tftp=y", "--timeout-seconds", "0"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(arguments, tmp_path):
