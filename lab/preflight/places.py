@@ -13,6 +13,7 @@ from itl.signedfile import parse_signed_file
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, TrustList, parse_trust_list
 from lab.endpoint import UsageError, parse_endpoint
 from lab.phone.configuration import (
+    DEFAULT_TVS_PORT,
     Configuration,
     ConfigurationError,
     TvsServer,
@@ -25,7 +26,6 @@ from tvs.answers import AnswerPolicy
 from tvs.snapshot import Entry, Snapshot
 
 TFTP_PORT = 69
-TVS_PORT = 2445
 KEYS = ("tftp", "tvs", "list", "bundles", "state")
 
 
@@ -111,7 +111,7 @@ def parse_place(text: str) -> Place:
         values[key].append(value)
     return Place(
         tftp=tuple(parse_endpoint(value, TFTP_PORT) for value in values["tftp"]),
-        tvs=tuple(TvsServer(*parse_endpoint(value, TVS_PORT)) for value in values["tvs"]),
+        tvs=tuple(TvsServer(*parse_endpoint(value, DEFAULT_TVS_PORT)) for value in values["tvs"]),
         lists=tuple(Path(value) for value in values["list"]),
         bundles=tuple(Path(value) for value in values["bundles"]),
         states=tuple(Path(value) for value in values["state"]),
