@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from conf import ConfError
-from conf.creation import make_identity
 from conf.files import write_whole
 from conf.identity import (
     IdentityError,
@@ -21,6 +20,7 @@ from conf.identity import (
     waiting_identity_file,
 )
 from conf.renewal import Anchors, Plan, Step, keep, served
+from conf.selfsigned import make_identity
 
 
 def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Node:

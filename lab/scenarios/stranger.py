@@ -6,9 +6,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from conf.creation import self_signed
 from conf.files import write_whole
 from conf.identity import TlsIdentity, as_signer, encode_identity, read_identity
+from conf.selfsigned import self_signed
 from conf.signer import Signer
 
 FOLDER = "scenario"

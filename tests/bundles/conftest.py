@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from conf.creation import Request, create_node, self_signed
+from conf.creation import Request, create_node
+from conf.selfsigned import self_signed
 from lab.cli.main import run
 from tests.bundles.samples import Clusters, Result, pem_of
 

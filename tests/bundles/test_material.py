@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conf.creation import self_signed
+from conf.selfsigned import self_signed
 from tests.bundles.samples import pem_of, to_pem
 from tvs.foreign import ForeignReader
 from tvs.material import Material, open_material

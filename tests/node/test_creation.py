@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from conf import ConfError
-from conf.creation import Request, create_node, self_signed
+from conf.creation import Request, create_node
 from conf.files import write_whole
 from conf.identity import (
     IDENTITIES,
@@ -23,6 +23,7 @@ from conf.identity import (
     read_signer,
 )
 from conf.running import claim
+from conf.selfsigned import self_signed
 
 
 def request(host: str = "pub", **changes: object) -> Request:

@@ -9,9 +9,9 @@ import pytest
 import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from conf.creation import self_signed
 from conf.identity import encode_identity, load_node
 from conf.renewal import fingerprint, served
+from conf.selfsigned import self_signed
 from itl.roles import Role
 from itl.trustlist import parse_trust_list
 from lab.cli.main import run

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.creation import self_signed
 from conf.identity import encode_identity, identity_file
+from conf.selfsigned import self_signed
 from lab.cli.main import run
 from tests.daemons import serving, trustlab
 
