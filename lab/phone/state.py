@@ -1,6 +1,6 @@
 """A phone on disk: what survives its reset.
 
-A folder holds ``phone.json`` (MAC, model, protocol, answers of TVS still in force), the lists as
+A folder holds ``phone.json`` (MAC, model, protocol, TVS servers and their answers), the lists as
 ``CTLFile.tlv`` and ``ITLFile.tlv``, and the last good configuration. What has no file is not held:
 deleting a file by hand is what deleting a list in the phone's menu is.
 """
