@@ -78,6 +78,8 @@ def preflight(
     mac = parse_mac(mac)
     if simulate_phones and not places[1].tftp:
         raise UsageError("--simulate moves phones to a server: give --destination a tftp=")
+    if simulate_phones and not (places[0].tftp or places[0].tvs):
+        raise UsageError("--simulate lets phones ask a TVS that runs: give --source a tvs=")
 
     async def run() -> tuple[Preflight, Simulation | None]:
         found = await examine(

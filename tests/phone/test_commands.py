@@ -107,6 +107,7 @@ def test_a_migration_by_commands(tmp_path):
         ("preflight", "--source", "sftp=x", "--destination", "tftp=y"),
         ("preflight", "--source", "tftp=x", "--destination", "list=y", "--simulate", "3"),
         ("preflight", "--source", "tftp=x", "--destination", "tftp=y", "--simulate=-3"),
+        ("preflight", "--source", "state=x", "--destination", "tftp=y", "--simulate", "3"),
         ("preflight", "--source", "tftp=x", "--destination", "tftp=y", "--timeout-seconds", "0"),
     ],
 )
