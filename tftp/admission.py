@@ -26,7 +26,7 @@ from tftp.uploads import MAX_AT_ONCE, Uploads
 Find: TypeAlias = Callable[[str, str], Answer]
 ReplyPolicy: TypeAlias = Callable[[str, str, Answer], Answer | None]
 Link: TypeAlias = Callable[[str, str, SocketType], SocketType]
-Resume: TypeAlias = Callable[[Answer], None]
+Resume: TypeAlias = Callable[[Content | ErrorReply | Exception], None]
 Make: TypeAlias = Callable[[Later, Resume], None]
 
 _PRIVILEGED = 1024
@@ -77,10 +77,10 @@ class RequestRate:
 class Admission:
     """Answers requests: ``find`` for content, ``make`` to have content made in a worker thread.
 
-    ``make`` is given what to make and what to call with the result. ``reply_policy`` may replace an
-    answer by another (for faults on purpose), None for silence; ``link`` may replace a transfer's
-    connected socket, given the name asked for and the peer's address. ``limits`` is asked for each
-    request.
+    ``make`` is given what to make and what to call with the result, or with what it raised.
+    ``reply_policy`` may replace an answer by another (for faults on purpose), None for silence;
+    ``link`` may replace a transfer's connected socket, given the name asked for and the peer's
+    address. ``limits`` is asked for each request.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Admission:
         try:
             self._take(arrival, request)
         except Exception as error:  # noqa: BLE001  one request must not end the service for all
-            self._refuse(arrival, request, _BROKEN, f"{type(error).__name__}: {error}")
+            self._fail(arrival, request, error)
 
     def _take(self, arrival: "_Arrival", request: Request) -> None:
         if request.mode not in _MODES:
@@ -219,16 +219,19 @@ class Admission:
         key = (arrival.peer, arrival.datagram)
         self._making.add(key)
 
-        def resume(made: Answer) -> None:
+        def resume(made: Content | ErrorReply | Exception) -> None:
             self._making.discard(key)
-            if isinstance(made, ErrorReply):
-                self._refuse(arrival, request, made)
-            elif isinstance(made, Later):
-                return
-            elif request.mode == "netascii" and not translated:
-                self._translate(arrival, request, made)
-            else:
-                self._read(arrival, request, made)
+            try:
+                if isinstance(made, Exception):
+                    self._fail(arrival, request, made)
+                elif isinstance(made, ErrorReply):
+                    self._refuse(arrival, request, made)
+                elif request.mode == "netascii" and not translated:
+                    self._translate(arrival, request, made)
+                else:
+                    self._read(arrival, request, made)
+            except Exception as error:  # noqa: BLE001  as one that is answered at once
+                self._fail(arrival, request, error)
 
         self._make(later, resume)
 
@@ -321,6 +324,9 @@ class Admission:
             max_windowsize=limits.max_windowsize,
             size=size,
         )
+
+    def _fail(self, arrival: "_Arrival", request: Request, error: Exception) -> None:
+        self._refuse(arrival, request, _BROKEN, f"{type(error).__name__}: {error}")
 
     def _refuse(
         self, arrival: "_Arrival", request: Request | None, reply: ErrorReply, why: str = ""

@@ -7,7 +7,7 @@ import trio
 
 from tftp import TftpError
 from tftp.admission import Admission, Find, Limits, Link, ReplyPolicy, Resume
-from tftp.content import ErrorReply, Later
+from tftp.content import Content, ErrorReply, Later
 from tftp.engine import Engine, Report
 from tftp.frames import KEPT_BYTES, Frames
 from tftp.packets import ErrorCode
@@ -107,10 +107,13 @@ async def _sweep(engine: Engine, busy: trio.lowlevel.ParkingLot) -> None:
 
 
 async def _make(later: Later, resume: Resume, limiter: trio.CapacityLimiter) -> None:
+    made: Content | ErrorReply | Exception
     try:
         made = await trio.to_thread.run_sync(later.make, limiter=limiter)
     except (TftpError, OSError) as error:
         made = ErrorReply(ErrorCode.UNDEFINED, f"could not be made: {error}")
+    except Exception as error:  # noqa: BLE001  one request must not end the service for all
+        made = error
     resume(made)
 
 

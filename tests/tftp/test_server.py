@@ -311,15 +311,26 @@ async def test_the_text_translated_in_a_while_is_bounded(folder):
 async def test_a_failure_of_ours_is_one_error_and_the_service_goes_on(
     folder, tmp_path, monkeypatch
 ):
+    good = Octets(b"good", key="good")
+
+    def fails(what):
+        raise ZeroDivisionError(what)
+
     def find(name, _):
-        if name == "bad":
-            raise ZeroDivisionError("no such luck")
-        return Octets(b"good", key="good")
+        if name == "found":
+            fails(name)
+        return {"made": Later(lambda: fails(name)), "sent": Later(lambda: good)}.get(name, good)
+
+    def link(name, _, connected):
+        return fails(name) if name == "sent" else connected
 
     uploads = Uploads(tmp_path, max_bytes=5000)
-    async with serving(folder, find=find, uploads=uploads) as service, phone(service) as client:
-        assert (await client.rrq(b"bad"))[:4] == ERROR + b"\0\0"
-        assert "no such luck" in (await service.event(event="tftp.error"))["reason"]
+    served = serving(folder, find=find, link=link, uploads=uploads)
+    async with served as service, phone(service) as client:
+        for when in ("found", "made", "sent"):
+            assert (await client.rrq(when.encode()))[:4] == ERROR + b"\0\0"
+            failed = await service.event(event="tftp.error", file=when)
+            assert failed["reason"] == f"ZeroDivisionError: {when}"
         with monkeypatch.context() as exhausted:
             exhausted.setattr("tftp.strangers.transfer_socket", _no_descriptor)
             for request in (b"\0\2log\0octet\0", b"\0\1good\0octet\0"):
