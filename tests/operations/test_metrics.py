@@ -19,6 +19,7 @@ from tests.operations.clients import (
     eventually,
     is_closed,
     parsed,
+    reading,
     reasons,
     scraped,
 )
@@ -72,6 +73,12 @@ def page(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
         with connected(daemon) as garbled:
             garbled.send(b"this is no TLS")
             is_closed(garbled)
+        with reading(daemon, "ITLFile.tlv") as deaf:
+            first, _ = deaf.socket.recvfrom(1024)
+            again, peer = deaf.socket.recvfrom(1024)
+            assert again == first
+            deaf.socket.sendto(b"\0\5\0\0enough\0", peer)
+        eventually(lambda: "refused" in reasons(daemon, "tftp.transfer"))
         eventually(lambda: "handshake failed" in reasons(daemon, "tvs.connection"))
         eventually(lambda: handshakes(scraped(daemon)[1]) == OWN_ASKED + 3)  # a worker tells late
         return Page(*scraped(daemon))
@@ -91,14 +98,16 @@ def test_what_phones_were_answered_is_counted(page: Page) -> None:
     assert page.value("trustlab_tvs_problems_total", outcome="handshake failed") == 1
     assert page.value("trustlab_tvs_connections_open") == 0
     assert page.value("trustlab_tvs_answer_seconds_count") == OWN_ASKED + 2
+    assert page.value("trustlab_tvs_answer_seconds_sum") > 0
     assert page.value("trustlab_tvs_answer_seconds_bucket", le="5.0") == OWN_ASKED + 2
     files = {"service": "tftp", "outcome": "done", "expected": "false"}
     assert page.value("trustlab_transfers_total", **files) >= 2
     assert page.value("trustlab_transfer_seconds_count", service="tftp") >= 2
+    assert page.value("trustlab_transfer_seconds_sum", service="tftp") > 0
     assert page.value("trustlab_transfer_bytes_total", service="tftp") > 10_000
     missing = {"service": "tftp", "outcome": "not found", "expected": "true"}
     assert page.value("trustlab_transfers_total", **missing) >= 1  # a CTL, on a non-secure cluster
-    assert page.value("trustlab_tftp_retransmissions_total") >= 0
+    assert page.value("trustlab_tftp_retransmissions_total") >= 1
     assert page.value("trustlab_trusted_certificates") == 5
     assert 1800 < page.value("trustlab_nearest_expiry_days", of="identities") < 1826
     assert 1800 < page.value("trustlab_nearest_expiry_days", of="trusted") < 1826

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from conf.creation import Request, create_node, self_signed
+from conf.creation import Request, create_node
 from conf.identity import (
     IDENTITIES,
     IdentityError,
@@ -19,6 +19,7 @@ from conf.identity import (
 )
 from conf.renewal import Bridge, Plan, RenewalError, Step, plan, served
 from conf.replacement import carry_out
+from conf.selfsigned import self_signed
 
 Renew = Callable[..., tuple[Plan, Node]]
 Make = Callable[..., Path]
@@ -150,8 +151,9 @@ def test_callmanager_as_list_signer_takes_three_steps(make: Make, renew: Renew) 
     assert steps == [Step.INTRODUCE, Step.SWITCH, Step.RETIRE]
 
 
-def test_an_identity_no_list_is_signed_with_changes_at_once(state: Path, renew: Renew) -> None:
-    for name in ("CAPF", "tomcat", "TVS"):
+def test_an_identity_no_list_is_signed_with_changes_at_once(make: Make, renew: Renew) -> None:
+    state = make("node", ecdsa=True)
+    for name in ("CAPF", "tomcat", "CallManager-ECDSA", "TVS"):
         chosen, node = renew(state, name)
         assert (chosen.step, chosen.later) == (Step.REPLACE, ())
         assert node.overlap == ()

@@ -62,6 +62,19 @@ def test_the_manager_hears_of_readiness_life_reload_and_stop(
         notice(listening, "STOPPING=1")
 
 
+def test_there_is_no_readiness_without_lists(
+    node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (node / "identities" / "ITLRecovery.pem").write_text("garbage")
+    with manager(tmp_path, monkeypatch) as listening:
+        failed = trustlab("serve", "--tvs-port", "0", "--tftp-port", "0", state=node)
+        listening.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listening.recv(4096)
+    assert failed.returncode == 2
+    assert "ITLRecovery.pem: no readable private key" in failed.stderr
+
+
 def test_a_tvs_that_answers_nobody_feeds_no_watchdog(
     node: Path,
     tmp_path: Path,

@@ -94,11 +94,13 @@ def test_what_the_sockets_opened_is_closed_to_other_networks_too() -> None:
     assert owners | {unit(SERVICE)["Service"]["Slice"]} == {SLICE.name}
 
 
-def test_what_tls_needs_is_allowed_and_keys_are_in_no_core() -> None:
+def test_what_tls_needs_is_allowed_and_keys_are_in_a_folder_of_the_service_and_no_core() -> None:
     service = unit(SERVICE)["Service"]
     # cffi's callbacks out of OpenSSL lie in such memory: TVS answered nobody where it was denied
     assert "MemoryDenyWriteExecute" not in service
     assert service["LimitCORE"] == "0"
+    assert (service["StateDirectory"], service["StateDirectoryMode"]) == ("trustlab", "0700")
+    assert "--state ${STATE_DIRECTORY}" in service["ExecStart"]
 
 
 def test_the_tftp_socket_holds_the_requests_of_a_boot_storm() -> None:
@@ -109,13 +111,17 @@ def test_stopping_has_time_for_a_drain_and_nothing_runs_as_root() -> None:
     service = unit(SERVICE)["Service"]
     assert service["Type"] == "notify"
     assert float(service["TimeoutStopSec"].removesuffix("s")) > 3
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert service["DynamicUser"] == "yes"
     assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == ""
 
 
-def test_the_container_says_by_number_that_it_is_not_root() -> None:
+def test_the_container_is_not_root_by_number_and_has_one_volume_and_a_health_check() -> None:
     lines = (UNITS.parent / "Containerfile").read_text().splitlines()
     (user,) = (line.split()[1] for line in lines if line.startswith("USER "))
     assert all(int(number) > 0 for number in user.split(":"))
     # podman's own format has no HEALTHCHECK and leaves it out
     assert any("podman build --format docker" in line for line in lines)
+    assert sum(line.startswith("VOLUME ") for line in lines) == 1
+    (health,) = (lines[at + 1] for at, line in enumerate(lines) if line.startswith("HEALTHCHECK "))
+    assert health.split("CMD ")[1] == '["trustlab", "--state", "/var/lib/trustlab", "status"]'
