@@ -6,7 +6,6 @@ was left out is counted.
 """
 
 import json
-import logging
 import os
 import select
 import socket
@@ -29,7 +28,7 @@ Style: TypeAlias = Literal["text", "json"]
 Write: TypeAlias = Callable[[Level, Event], None]
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4}  # of syslog(3)
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4}  # of syslog(3): the louder, the lower
 _TROUBLE = frozenset({"failed", "kept", "stale", "refused", "malformed", "warning"})
 
 
@@ -64,13 +63,13 @@ class Log:
     def change(self, write: Write, *, level: Level, lines_per_second: int) -> None:
         """Go on in another way."""
         self._write = write
-        self._lowest = logging.getLevelNamesMapping()[level.upper()]
+        self._lowest = _PRIORITIES[level]
         self._limit = lines_per_second
 
     def read(self, event: Event) -> None:
         """Take one event."""
         level = level_of(event)
-        if logging.getLevelNamesMapping()[level.upper()] < self._lowest:
+        if _PRIORITIES[level] > self._lowest:
             return
         second = int(self._clock())
         if second != self._second:
@@ -150,11 +149,20 @@ def journal_writer(journal: socket.socket) -> Write:
 @cache
 def log_writer(style: Style) -> Write:
     """Where a daemon writes: the journal where standard error goes there, else that stream."""
-    if "JOURNAL_STREAM" in os.environ and Path(JOURNAL_SOCKET).exists():
+    if _goes_to_the_journal(sys.stderr) and Path(JOURNAL_SOCKET).exists():
         journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         journal.connect(JOURNAL_SOCKET)
         return journal_writer(journal)
     return stream_writer(style)
+
+
+def _goes_to_the_journal(stream: TextIO) -> bool:
+    """Whether JOURNAL_STREAM names ``stream``; a terminal may have the variable of its session."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # not a file of the system
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _has_room(stream: TextIO) -> bool:

@@ -2,10 +2,13 @@
 
 import json
 import socket
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from lab import log as logs
 from lab.log import Log, journal_writer, level_of, stream_writer
 
 
@@ -72,3 +75,31 @@ def test_the_journal_gets_fields(tmp_path: Path) -> None:
     assert "PRIORITY=4" in lines
     assert "TRUSTLAB_DEVICE=SEP001122AABBCC" in lines
     assert "MESSAGE=tvs.answer SEP001122AABBCC: no" in lines
+
+
+@pytest.mark.parametrize("goes_there", [True, False])
+def test_the_journal_is_written_to_where_standard_error_goes_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes_there: bool
+) -> None:
+    place = tmp_path / "socket"
+    with (
+        ExitStack() as opened,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal,
+        place.with_name("err").open("w+") as stderr,
+    ):
+        journal.bind(str(place))
+        journal.settimeout(0)
+        status = place.with_name("err").stat()
+        # a terminal of a graphical session inherits the variable, for another stream
+        stream = f"{status.st_dev}:{status.st_ino if goes_there else status.st_ino + 1}"
+        monkeypatch.setenv("JOURNAL_STREAM", stream)
+        monkeypatch.setattr(logs, "JOURNAL_SOCKET", str(place))
+        monkeypatch.setattr(
+            logs, "journal_writer", lambda ours: journal_writer(opened.enter_context(ours))
+        )
+        monkeypatch.setattr(sys, "stderr", stderr)
+        logs.log_writer.__wrapped__("text")("info", {"time": "now", "event": "x"})
+        stderr.seek(0)
+        if goes_there:
+            assert b"MESSAGE=x" in journal.recv(4096)
+        assert stderr.read() == ("" if goes_there else "time=now level=info event=x\n")
