@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from lab.metrics_endpoint import serve_metrics
 from lab.plane import TrustPlane, with_tvs_identities
 from lab.process import allow_all_descriptors, settle
 from lab.reload import taken_up
-from lab.sockets import address_of, bind_udp, listen_tcp
+from lab.sockets import address_of, bind_udp, open_tcp
 from lab.web import Web, open_web
 from lab.workers import Counted, Worker, counted
 from tftp.server import serve_tftp
@@ -74,26 +74,19 @@ async def run_daemon(
         level=settings.log.level,
         lines_per_second=settings.log.lines_per_second,
     )
-    with claim(state), _event_log(state, settings, lines.read, metrics.read) as log:
-        plane = TrustPlane(load_node(state), settings, report=log.report)
-        try:
-            await _Daemon(state, overrides, plane, log, lines, metrics, ready, misbehave).run()
-        finally:
-            plane.close()
-
-
-@contextmanager
-def _event_log(state: Path, settings: Settings, *readers: Reader) -> Iterator[EventLog]:
-    log = EventLog(
-        state / EVENTS_FILE,
-        max_bytes=settings.events.max_bytes,
-        kept_files=settings.events.kept_files,
-        readers=readers,
-    )
-    try:
-        yield log
-    finally:
-        log.close()
+    with (
+        claim(state),
+        closing(
+            EventLog(
+                state / EVENTS_FILE,
+                max_bytes=settings.events.max_bytes,
+                kept_files=settings.events.kept_files,
+                readers=(lines.read, metrics.read),
+            )
+        ) as log,
+        closing(TrustPlane(load_node(state), settings, report=log.report)) as plane,
+    ):
+        await _Daemon(state, overrides, plane, log, lines, metrics, ready, misbehave).run()
 
 
 @dataclass
@@ -237,10 +230,7 @@ class _Daemon:
         )
         scrapes = passed.get("metrics")
         if scrapes is None and settings.metrics.enabled:
-            (listener,) = await listen_tcp(
-                "metrics", settings.metrics.address, settings.metrics.port
-            )
-            scrapes = socket.socket(fileno=listener.socket.detach())
+            scrapes = await open_tcp("metrics", settings.metrics.address, settings.metrics.port)
         return _Ports(doors, datagrams, await open_web(self.state, settings, passed), scrapes)
 
     def _status(self) -> str:

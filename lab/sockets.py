@@ -39,6 +39,15 @@ async def listen_tcp(service: str, address: str, port: int) -> list[trio.SocketL
         raise PortError(service, address, port, error) from None
 
 
+async def open_tcp(service: str, address: str, port: int) -> socket.socket:
+    """The one listening socket on ``address``, for a service that makes its own listener of it.
+
+    Raises :class:`PortError`.
+    """
+    (listener,) = await listen_tcp(service, address, port)
+    return socket.socket(fileno=listener.socket.detach())
+
+
 def bind_udp(service: str, address: str, port: int) -> socket.socket:
     """A non-blocking datagram socket on ``address``; port 0 is the kernel's choice.
 

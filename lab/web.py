@@ -13,7 +13,7 @@ from conf.identity import CALLMANAGER_ECDSA, identity_file
 from conf.settings import Settings
 from lab.events import Reader
 from lab.plane import TrustPlane
-from lab.sockets import address_of, listen_tcp
+from lab.sockets import address_of, open_tcp
 from tftp.admission import ReplyPolicy
 from tftp.http import serve_http
 
@@ -56,15 +56,10 @@ async def open_web(state: Path, settings: Settings, passed: Mapping[str, socket.
     chosen, address = settings.http, settings.serve.address
     http, https = passed.get("http"), passed.get("https")
     if http is None and chosen.enabled:
-        http = await _listen("HTTP", address, chosen.port)
+        http = await open_tcp("HTTP", address, chosen.port)
     identity = identity_file(state, CALLMANAGER_ECDSA if chosen.ecdsa else "CallManager")
     if (https is not None or chosen.tls_enabled) and not identity.exists():
         raise ConfError(f"http.ecdsa: the node has no identity {identity.stem}")
     if https is None and chosen.tls_enabled:
-        https = await _listen("HTTPS", address, chosen.tls_port)
+        https = await open_tcp("HTTPS", address, chosen.tls_port)
     return Web(http, https, identity)
-
-
-async def _listen(service: str, address: str, port: int) -> socket.socket:
-    (listener,) = await listen_tcp(service, address, port)
-    return socket.socket(fileno=listener.socket.detach())
