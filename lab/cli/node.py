@@ -1,6 +1,7 @@
 """`trustlab init` and `trustlab serve`."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -138,30 +139,26 @@ def serve(
         "tvs.workers": workers,
     }
 
-    def ready(running: Running) -> None:
-        if json:
-            record = running.record
-            web = {"http": record.http, "https": record.https}
-            terminal.emit(
-                {
-                    "ready": True,
-                    "tvs": record.tvs,
-                    "tftp": record.tftp,
-                    **{name: place for name, place in web.items() if place is not None},
-                    "pid": record.pid,
-                }
-            )
-        else:
-            show_running(running)
-
     misbehave = None
     if scenario is not None:
         settings = load_settings(terminal.state_dir(), overrides)
         misbehave = misbehaviour(find_scenario(scenario), settings, lab=lab)
         terminal.say(f"THIS DAEMON MISBEHAVES ON PURPOSE: scenario {scenario}")
 
-    async def run() -> None:
-        await run_daemon(terminal.state_dir(), overrides, ready=ready, misbehave=misbehave)
-
-    trio.run(run)
+    ready = _emit_running if json else show_running
+    trio.run(partial(run_daemon, terminal.state_dir(), overrides, ready=ready, misbehave=misbehave))
     return 0
+
+
+def _emit_running(running: Running) -> None:
+    record = running.record
+    web = {"http": record.http, "https": record.https}
+    terminal.emit(
+        {
+            "ready": True,
+            "tvs": record.tvs,
+            "tftp": record.tftp,
+            **{name: place for name, place in web.items() if place is not None},
+            "pid": record.pid,
+        }
+    )
