@@ -74,7 +74,7 @@ class TrustPlane:
                 return
             fresh = await trio.to_thread.run_sync(self._load, self._wanted)
         except (ConfError, ItlError, TftpError, TvsError, OSError) as error:
-            self.refuse(str(error))
+            self._refuse(str(error))
             return
         self._seen = seen
         self._take_up(fresh)
@@ -88,12 +88,6 @@ class TrustPlane:
             }
         )
 
-    def refuse(self, problem: str) -> None:
-        """Keep what is in force, and say why once."""
-        if problem != self.problem:
-            self._report({"event": "plane.refused", "outcome": "kept", "reason": problem})
-        self.problem = problem
-
     def find(self, name: str, peer: str) -> Answer:
         """What TFTP answers to a request for ``name``, from the catalog now in force."""
         return self.catalog.find(name, peer)
@@ -105,6 +99,12 @@ class TrustPlane:
     def close(self) -> None:
         """Let go of the trust store."""
         self._store.close()
+
+    def _refuse(self, problem: str) -> None:
+        """Keep what is in force, and say why once."""
+        if problem != self.problem:
+            self._report({"event": "plane.refused", "outcome": "kept", "reason": problem})
+        self.problem = problem
 
     def _disk(self) -> object:
         files = sorted(
