@@ -106,7 +106,8 @@ def find(text: str, *, json: Flag = False, selection: Selection = EVERYTHING) ->
     Parameters
     ----------
     text:
-        Any part, in any case; colons in numbers are passed over.
+        Any part of a name or source, in any case; a whole serial number; the beginning of a
+        fingerprint. Colons in numbers are passed over.
     json:
         Print one JSON object for each certificate.
     """
@@ -117,8 +118,7 @@ def find(text: str, *, json: Flag = False, selection: Selection = EVERYTHING) ->
             entry
             for entry in selection.of(opened, policy)
             if wanted in f"{entry.subject}\n{entry.issuer}\n{entry.source}".lower()
-            or digits in (entry.serial.hex(), entry.sha256)
-            or (digits and entry.sha256.startswith(digits))
+            or (digits and (digits == entry.serial.hex() or entry.sha256.startswith(digits)))
         ]
         _show(found, opened, policy, json=json)
     return 0 if found else EXIT_NO
