@@ -236,11 +236,8 @@ class Admission:
         self._make(later, resume)
 
     def _read(self, arrival: "_Arrival", request: Request, content: Content) -> None:
-        try:
-            connected = self._connect(arrival)
-        except OSError as error:
-            content.close()
-            self._refuse(arrival, request, _busy(error))
+        connected = self._connect(arrival, request, content.close)
+        if connected is None:
             return
         if self._link is not None:
             connected = self._link(request.name, arrival.peer[0], connected)
@@ -270,11 +267,8 @@ class Admission:
         if isinstance(upload, ErrorReply):
             self._refuse(arrival, request, upload)
             return
-        try:
-            connected = self._connect(arrival)
-        except OSError as error:
-            upload.abort()
-            self._refuse(arrival, request, _busy(error))
+        connected = self._connect(arrival, request, upload.abort)
+        if connected is None:
             return
         decoder = FromNetascii(upload.write)
 
@@ -305,11 +299,21 @@ class Admission:
             return
         self._engine.start(flow, self._engine.clock())
 
-    def _connect(self, arrival: "_Arrival") -> SocketType:
+    def _connect(
+        self, arrival: "_Arrival", request: Request, let_go: Callable[[], None]
+    ) -> SocketType | None:
+        """A socket to the peer; None if there is none to be had, which is answered."""
         before = self._engine.by_peer.get(arrival.peer)
         if before is not None:  # begun while this one's content was being made
             self._engine.supersede(before, arrival.now)
-        return self._engine.ports.connect(arrival.listener.family, arrival.asked, arrival.peer)
+        ports, family = self._engine.ports, arrival.listener.family
+        try:
+            return ports.connect(family, arrival.asked, arrival.peer)
+        except OSError as error:
+            let_go()
+            busy = ErrorReply(ErrorCode.UNDEFINED, f"the server is busy: {error.strerror}")
+            self._refuse(arrival, request, busy)
+            return None
 
     def _terms(self, request: Request, connected: SocketType, size: int | None) -> Terms:
         if not request.options:
@@ -347,10 +351,6 @@ class Admission:
                 "expected": reply.expected,
             }
         )
-
-
-def _busy(error: OSError) -> ErrorReply:
-    return ErrorReply(ErrorCode.UNDEFINED, f"the server is busy: {error.strerror}")
 
 
 class _Arrival(NamedTuple):
