@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
 
+import msgspec
+
 from itl.certificates import Certificate, CertificateError, describe
 from itl.roles import Role
 from tvs.chain import certificate_authority_of
@@ -108,8 +110,7 @@ class Cause(StrEnum):
     UNKNOWN_COMMAND = "unknown command"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What is answered and why.
 
     ``verdict`` is "trusted", "not trusted" or "unknown command"; ``cause`` names why, ``reason``
@@ -139,8 +140,7 @@ def answer(request: Request, snapshot: Snapshot, policy: AnswerPolicy, now: date
     return _ruled(request, found, policy, now)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(msgspec.Struct, frozen=True):
     """What the look-up says before the policy does."""
 
     entry: Entry | None

@@ -3,9 +3,10 @@
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import trio
+from msgspec.structs import replace
 from OpenSSL import SSL
 from trio.lowlevel import wait_readable, wait_writable
 

@@ -8,9 +8,10 @@ The numbers of elements 4 and 5 and the order of 8 and 9 are assumed: the trace 
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
+
+import msgspec
 
 from tvs import TvsError
 
@@ -70,8 +71,7 @@ class MessageError(TvsError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """The first ten octets: what the message is and how many octets of elements follow."""
 
     version: int
@@ -80,8 +80,7 @@ class Header:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     r"""What a phone asks.
 
     ``device`` is the device name as sent, without its leading octet 01, octets outside ASCII as
@@ -107,8 +106,7 @@ class Request:
         return self.command in _KNOWN_REQUESTS
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """What a TVS answers; ``roles`` are codes, ``ttl_seconds`` the life of the answer."""
 
     command: int

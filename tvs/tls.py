@@ -21,9 +21,11 @@ PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Profile: TypeAlias = Literal["modern", "legacy"]
 ClientProfile: TypeAlias = Literal["modern", "legacy", "tls1.0"]
 
+# AES-128 first: as strong as any key here, and with it all hashing is SHA-256, the fastest one
 _CIPHERS = {
-    "modern": b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK:@SECLEVEL=2",
-    "legacy": b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:RSA+AESGCM:RSA+AES:!aNULL:!PSK:@SECLEVEL=0",
+    "modern": b"ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK:@SECLEVEL=2",
+    "legacy": b"ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:RSA+AESGCM:RSA+AES"
+    b":!aNULL:!PSK:@SECLEVEL=0",
 }
 _MINIMUM = {"modern": SSL.TLS1_2_VERSION, "legacy": SSL.TLS1_VERSION}
 _RELEASE_BUFFERS = 0x10  # SSL_MODE_RELEASE_BUFFERS: an idle connection keeps no record buffers

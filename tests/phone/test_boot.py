@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import msgspec
 import pytest
 
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME
@@ -315,7 +316,7 @@ def replying(**change):
         response = Response(
             Command.QUERY_RESPONSE, request.session, 0, change.get("certificate"), (0, 3), 86400
         )
-        return Reply(encode_response(replace(response, **change)))
+        return Reply(encode_response(msgspec.structs.replace(response, **change)))
 
     return policy
 

@@ -1,12 +1,12 @@
 """What is answered, and the reason in words."""
 
 import subprocess
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from msgspec.structs import replace
 
 from conf.settings import load_settings
 from itl.certificates import describe, load_certificates, serial_octets
