@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test coverage demo check clean docs man sessions sbom bench-itl bench-tvs bench-tftp compile-tftp uncompile-tftp tls-audit fuzz
+.PHONY: run test coverage demo clean docs man sessions sbom bench-itl bench-tvs bench-tftp compile-tftp uncompile-tftp tls-audit fuzz
 
 run: $(VENV)/.run
 	@$(BIN)/python -m lab.first_run
@@ -17,7 +17,7 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 4 --dist loadfile
 
-# The same tests with branch coverage, in every process they start: half as long again.
+# The same tests with branch coverage, in every process they start: it takes longer.
 coverage: $(VENV)/.test
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile
@@ -85,9 +85,9 @@ COMPILED := $(addprefix tftp/,sender.py flow.py engine.py admission.py packets.p
 	transfer.py frames.py content.py options.py root.py receiver.py)
 
 compile-tftp: $(VENV)/.test uncompile-tftp
-	@mkdir -p build && cp -r tftp conf itl build/
-	cd build && $(CURDIR)/$(BIN)/mypyc --strict $(COMPILED) > mypyc.log
-	@cp build/*__mypyc*.so . && cp build/tftp/*.so tftp/
+	@mkdir -p build/compiled && cp -r tftp conf itl build/compiled/
+	cd build/compiled && $(CURDIR)/$(BIN)/mypyc --strict $(COMPILED) > mypyc.log
+	@cp build/compiled/*__mypyc*.so . && cp build/compiled/tftp/*.so tftp/
 
 uncompile-tftp:
-	@rm -rf build *__mypyc*.so tftp/*.so
+	@rm -rf build/compiled *__mypyc*.so tftp/*.so

@@ -176,6 +176,10 @@ class Admission:
         flow = self._engine.by_peer.get(peer)
         if flow is None:
             return False
+        self._engine.hear(flow, now)  # a port may be used again while its last ACK waits here
+        flow = self._engine.by_peer.get(peer)
+        if flow is None:
+            return False
         if flow.datagram == datagram and flow.transfer.outcome is None:
             if isinstance(flow.transfer, Sender) and not flow.transfer.proven:
                 with suppress(OSError):  # who asked before is gone; another has its port now

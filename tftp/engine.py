@@ -150,6 +150,18 @@ class Engine:
         if transfer.outcome is not None:
             self._ended(flow, now)
 
+    def hear(self, flow: Flow, now: float) -> None:
+        """Take what the peer of ``flow`` has said so far, before its turn comes."""
+        for _ in range(ALONE_BLOCKS):
+            if flow.transfer.outcome is not None:
+                return
+            try:
+                datagram = flow.recv(flow.recv_size, MSG_DONTWAIT)
+            except OSError as error:
+                self._failed(flow, error, now)
+                return
+            self._take(flow, datagram, now)
+
     def _failed(self, flow: Flow, error: OSError, now: float) -> None:
         if not isinstance(error, BlockingIOError):
             flow.transfer.gone()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.tftp.conftest import phone, serving
+from tests.tftp.conftest import Phone, phone, serving
 from tftp import RemoteError, TftpError
 from tftp.admission import Limits
 from tftp.client import get, put
@@ -183,6 +183,24 @@ async def test_a_socket_that_is_taken_again_forgets_its_former_peer(folder):
         await old.tell(b"\0\4\0\1")
         assert (await old.hear())[:4] == b"\0\5\0\5"
         assert await new.goes_on(1)
+
+
+async def test_a_port_that_asks_again_is_heard_to_the_end_first(folder):
+    """The service port is read before the last ACK, as a request came to it before that ACK."""
+    async with serving(folder) as service:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+            client = Phone(trio.socket.from_stdlib_socket(plain), (service.host, service.port))
+            request = b"\0\1config\0octet\0"
+            datagram, last = await client.ask(request), 1
+            while len(datagram) == 516:
+                datagram, last = await client.ack(last), last + 1
+            former = client.peer
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as early:
+                early.sendto(b"\0\1one\0octet\0", client.service)
+                plain.sendto(b"\0\4" + last.to_bytes(2, "big"), former)
+                plain.sendto(request, client.service)
+                assert (await client.hear(0.5))[:4] == DATA_1
+        assert (await service.event(file="config"))["outcome"] == "done"
 
 
 async def test_another_request_from_the_same_port_takes_over(folder):
