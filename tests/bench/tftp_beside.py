@@ -165,9 +165,12 @@ def _judge(
     peers: dict[str, list[dict[str, object]]], against: str, least: float, decides: str
 ) -> int:
     """Say whether our figure is good enough against one peer, or the best of some."""
-    left_out = {OURS, "dnsmasq"} if against == "others" else {OURS}
-    chosen = [against] if against in peers else [name for name in peers if name not in left_out]
-    theirs = min((_median(peers[name], decides) for name in chosen), default=float("nan"))
+    among = {"best": peers.keys() - {OURS}, "others": peers.keys() - {OURS, "dnsmasq"}}
+    chosen = among.get(against, peers.keys() & {against})
+    if not chosen:
+        sys.stdout.write(f"against {against}: not run\n")
+        return 0
+    theirs = min(_median(peers[name], decides) for name in chosen)
     ratio = theirs / _median(peers[OURS], decides)
     verdict = "reached" if ratio >= least else "MISSED"
     sys.stdout.write(f"against {against}: {ratio:.2f}, demanded {least:.2f}: {verdict}\n")
