@@ -341,7 +341,8 @@ class Admission:
     ) -> None:
         """One ERROR, out of the service port: no transfer is made for it."""
         self.refused += 1
-        arrival.listener.answer(encode_error(reply.code, reply.text), arrival.asked, arrival.peer)
+        error = encode_error(reply.code, reply.text)
+        self._engine.answer(arrival.listener, error, arrival.asked, arrival.peer)
         self._report(
             {
                 "event": "tftp.error",

@@ -35,8 +35,8 @@ class Octets:
 class OpenFile:
     """A regular file, open for reading; owns the descriptor.
 
-    With ``reopen`` it may be -1: the file is opened when it is read, if what is served of it is not
-    at hand already.
+    With ``reopen`` the descriptor is -1, and the file is opened for each read: such a one may be
+    served to many at once.
     """
 
     __slots__ = ("_descriptor", "_reopen", "_state", "key", "modified", "size")
@@ -60,13 +60,20 @@ class OpenFile:
 
         Raises :class:`ChangedError` if the file is not what it was when it was opened, and OSError.
         """
-        if self._descriptor < 0 and self._reopen is not None:
-            self._descriptor = self._reopen()
-            if file_key(os.fstat(self._descriptor)) != self.key:
+        if self._reopen is None:
+            return self._read(self._descriptor, offset, length)
+        descriptor = self._reopen()
+        try:
+            if file_key(os.fstat(descriptor)) != self.key:
                 raise ChangedError("the file changed before the transfer")
-        octets = os.pread(self._descriptor, length, offset)
+            return self._read(descriptor, offset, length)
+        finally:
+            os.close(descriptor)
+
+    def _read(self, descriptor: int, offset: int, length: int) -> bytes:
+        octets = os.pread(descriptor, length, offset)
         wanted = min(length, self.size - offset)
-        status = os.fstat(self._descriptor)
+        status = os.fstat(descriptor)
         if (status.st_size, status.st_mtime_ns) != self._state or len(octets) != wanted:
             raise ChangedError("the file changed during the transfer")
         return octets

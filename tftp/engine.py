@@ -17,6 +17,7 @@ import heapq
 import select
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from socket import MSG_DONTWAIT
 from typing import TypeAlias
@@ -52,6 +53,7 @@ class Engine:
         self._listeners: dict[int, Listener] = {}
         self._deadlines: list[tuple[float, int, Flow]] = []
         self._serial = 0
+        self._outbox: list[Callable[[], None]] | None = None  # while requests are taken
         self._epoll = select.epoll()
         self.ports = TransferPorts(self._epoll)
 
@@ -85,15 +87,37 @@ class Engine:
         self.by_peer[flow.peer] = flow
         host = flow.peer[0]
         self.per_host[host] = self.per_host.get(host, 0) + 1
+        burst = flow.transfer.start(now)
+        if flow.transfer.outcome is not None:
+            self._first(flow, burst, now)
+            return
+        self._serial += 1
+        heapq.heappush(self._deadlines, (now + LEAST_SECONDS, self._serial, flow))
+        self._out(partial(self._first, flow, burst, now))
+
+    def answer(self, listener: Listener, datagram: bytes, asked: Address, peer: Address) -> None:
+        """Send one datagram out of a service socket."""
+        self._out(partial(listener.answer, datagram, asked, peer))
+
+    def _out(self, send: Callable[[], None]) -> None:
+        """Send at once, or with what else a turn of requests is answered with.
+
+        Sent together it wakes a receiver once, and alone each time: that costs more than a send.
+        """
+        if self._outbox is None:
+            send()
+        else:
+            self._outbox.append(send)
+
+    def _first(self, flow: Flow, burst: Burst, now: float) -> None:
+        if self.flows.get(flow.descriptor) is not flow:
+            return  # ended meanwhile, and its socket may be another's
         try:
-            self.send(flow, flow.transfer.start(now))
+            self.send(flow, burst)
         except OSError:
             flow.transfer.gone()
         if flow.transfer.outcome is not None:
             self._ended(flow, now)
-            return
-        self._serial += 1
-        heapq.heappush(self._deadlines, (now + LEAST_SECONDS, self._serial, flow))
 
     def drain(self) -> None:
         """Work off what has arrived, for at most a time slice."""
@@ -248,12 +272,19 @@ class Engine:
         listener = self._listeners.get(descriptor)
         if listener is None or self._admit is None:
             return
-        for _ in range(REQUESTS_AT_ONCE):
-            try:
-                datagram, peer, asked = listener.receive()
-            except OSError:
-                return
-            self._admit(listener, datagram, peer, asked, now)
+        outbox: list[Callable[[], None]] = []
+        self._outbox = outbox
+        try:
+            for _ in range(REQUESTS_AT_ONCE):
+                try:
+                    datagram, peer, asked = listener.receive()
+                except OSError:  # no more of them
+                    break
+                self._admit(listener, datagram, peer, asked, now)
+        finally:
+            self._outbox = None
+        for send in outbox:
+            send()
 
     def _ended(self, flow: Flow, now: float) -> None:
         """Report a transfer once; one that received a file stays for a repeated last DATA."""

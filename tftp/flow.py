@@ -98,5 +98,7 @@ class Flow:
 
 def device_of(name: str) -> str | None:
     """The SEP name in a requested name, in its usual spelling."""
+    if "SEP" not in name:
+        return None
     found = _DEVICE.search(name)
     return f"SEP{found.group()[3:].upper()}" if found else None

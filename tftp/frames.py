@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Hashable  # noqa: TC003  annotations stay real for mypyc
 
 from tftp.content import Content
-from tftp.packets import encode_ack, wire_number
+from tftp.packets import BLOCK_NUMBERS, encode_ack, encode_data, wire_number
 
 PIECE_BYTES = 256 * 1024
 PIECE_BLOCKS = 512  # small blocks would make pieces of many thousand datagrams
@@ -17,7 +17,8 @@ KEPT_BYTES = 24 * 1024 * 1024
 HEAD = 4  # octets before the payload of DATA
 OVERHEAD = 48  # octets the interpreter keeps for a datagram beside it
 
-_ACKS = [encode_ack(number) for number in range(65_536)]
+_ACKS = [encode_ack(number) for number in range(BLOCK_NUMBERS)]
+_HEADS = [encode_data(number, b"") for number in range(BLOCK_NUMBERS)]
 
 
 class Piece:
@@ -29,17 +30,26 @@ class Piece:
 
     __slots__ = ("acks", "first", "frames", "joined", "last", "octets")
 
-    def __init__(self, first: int, frames: list[bytes], *, windowed: bool, rollover: int) -> None:
+    def __init__(
+        self, first: int, octets: bytes, *, count: int, blksize: int, windowed: bool, rollover: int
+    ) -> None:
         self.first = first
-        self.last = first + len(frames) - 1
-        self.octets = sum(map(len, frames)) + OVERHEAD * len(frames)
+        self.last = first + count - 1
+        self.octets = len(octets) + (HEAD + OVERHEAD) * count
+        frames = [
+            head + octets[n * blksize : (n + 1) * blksize]
+            for n, head in enumerate(_numbered(_HEADS, first, count, rollover))
+        ]
         self.frames = [] if windowed else frames
         self.joined = memoryview(b"".join(frames) if windowed else b"")
-        self.acks = (
-            []
-            if windowed
-            else [_ACKS[wire_number(first + n, rollover)] for n in range(len(frames))]
-        )
+        self.acks = [] if windowed else _numbered(_ACKS, first, count, rollover)
+
+
+def _numbered(table: list[bytes], first: int, count: int, rollover: int) -> list[bytes]:
+    """Entries of ``table`` for the numbers on the wire of ``count`` blocks."""
+    if first + count <= BLOCK_NUMBERS:
+        return table[first : first + count]
+    return [table[wire_number(first + n, rollover)] for n in range(count)]
 
 
 class Frames:
@@ -65,14 +75,11 @@ class Frames:
             return piece
         first = number * per_piece + 1
         last = min(content.size // blksize + 1, number * per_piece + per_piece)
-        octets = content.read((first - 1) * blksize, per_piece * blksize)
         piece = Piece(
             first,
-            [
-                b"\0\3%b%b"
-                % (_ACKS[wire_number(first + n, self.rollover)][2:], octets[at : at + blksize])
-                for n, at in enumerate(range(0, (last - first + 1) * blksize, blksize))
-            ],
+            content.read((first - 1) * blksize, per_piece * blksize),
+            count=last - first + 1,
+            blksize=blksize,
             windowed=windowed,
             rollover=self.rollover,
         )

@@ -10,7 +10,6 @@ import os
 import re
 import stat
 import time
-from collections.abc import Hashable  # noqa: TC003  annotations stay real for mypyc
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,7 +52,7 @@ class Root:
         self._fold_case = fold_case
         self._folded: dict[tuple[int, int], tuple[int, dict[str, str]]] = {}
         self._listed: tuple[int, int, frozenset[str]] = (-1, 0, frozenset())
-        self._known: set[Hashable] = set()
+        self._known: dict[str, OpenFile] = {}
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -73,9 +72,10 @@ class Root:
         A backslash separates like a slash, and a leading one is passed over: some clients send
         them. ``..`` is refused.
         """
-        if _PLAIN.fullmatch(name):  # nearly every request: a call or two, not a walk
+        known = self._known.get(name)
+        if known is not None or _PLAIN.fullmatch(name):  # nearly every request: not a walk
             try:
-                return self._plain(name)
+                return self._plain(name, known)
             except FileNotFoundError:
                 if not self._fold_case:
                     return NOT_FOUND
@@ -94,21 +94,21 @@ class Root:
             parts = resolved
         return _OUTSIDE
 
-    def _plain(self, name: str) -> OpenFile | ErrorReply:
+    def _plain(self, name: str, known: OpenFile | None) -> OpenFile | ErrorReply:
         """A name of the folder itself; a file that was opened before is only looked at."""
-        if not self._fold_case and self._is_missing(name):
+        if known is not None:
+            status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+            if file_key(status) == known.key:
+                return known
+            del self._known[name]
+        elif not self._fold_case and self._is_missing(name):
             return NOT_FOUND
-        status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
-        key = file_key(status)
-        if key in self._known:
-            return OpenFile(-1, status, partial(self._reopen, name))
-        found = _regular(os.open(name, _FLAGS, dir_fd=self._descriptor))
-        if isinstance(found, ErrorReply) or found.key != key or found.size > SMALL_BYTES:
-            return found
-        if _settled(status.st_ctime_ns):
+        found, status = _regular(self._reopen(name))
+        small = isinstance(found, OpenFile) and found.size <= SMALL_BYTES
+        if small and _settled(status.st_ctime_ns):
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            self._known.add(key)
+            self._known[name] = OpenFile(-1, status, partial(self._reopen, name))
         return found
 
     def _reopen(self, name: str) -> int:
@@ -136,7 +136,7 @@ class Root:
                 if not isinstance(inner, int):
                     return inner
                 if last:
-                    return _regular(inner)
+                    return _regular(inner)[0]
                 if folder != self._descriptor:
                     os.close(folder)
                 folder = inner
@@ -223,9 +223,9 @@ def _resolve(parts: list[str], link: _Link) -> list[str] | None:
     return resolved + parts[link.place + 1 :]
 
 
-def _regular(descriptor: int) -> OpenFile | ErrorReply:
+def _regular(descriptor: int) -> tuple[OpenFile | ErrorReply, os.stat_result]:
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode):
-        return OpenFile(descriptor, status)
+        return OpenFile(descriptor, status), status
     os.close(descriptor)
-    return _NOT_A_FILE
+    return _NOT_A_FILE, status

@@ -14,6 +14,7 @@ meant for another.
 import select
 import socket
 from contextlib import suppress
+from typing import NamedTuple
 
 from tftp.packets import ErrorCode, Opcode, encode_error
 from tftp.sockets import Address, transfer_socket
@@ -32,7 +33,7 @@ class TransferPorts:
         self._epoll = epoll
         self._hearing: dict[int, socket.socket] = {}
         self._homes: dict[tuple[int, Address], _Home] = {}
-        self._of: dict[int, tuple[socket.SocketType, _Home]] = {}
+        self._of: dict[int, _Place] = {}
         self._resting = 0
 
     def connect(self, family: int, local: Address, peer: Address) -> socket.SocketType:
@@ -43,32 +44,30 @@ class TransferPorts:
         before = home.resting.pop(peer, None)
         if before is not None:  # what the peer still says there must not count for the new transfer
             self._resting -= 1
-            self._close(before)
+            self._close(before.connected)
         if home.resting:
             self._resting -= 1
-            taken = home.resting.pop(next(iter(home.resting)))
+            place = home.resting.pop(next(iter(home.resting)))
             try:
-                taken.connect(peer)
+                place.connected.connect(peer)
             except OSError:
-                self._close(taken)
+                self._close(place.connected)
                 raise
         else:
-            taken = self._new(family, local, home, peer)
-        while True:
-            try:  # it may have been given what was a stranger's, or the former peer's
-                taken.recv(1, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return taken
-            except OSError:  # the former peer's port is closed
-                continue
+            place = self._new(family, local, home, peer)
+        while place.waiting.poll(0):
+            with suppress(OSError):  # a stranger's, or the former peer's, whose port may be closed
+                place.connected.recv(1, socket.MSG_DONTWAIT)
+        return place.connected
 
     def release(self, connected: socket.SocketType, peer: Address) -> None:
         """Take back the socket of a transfer that ended."""
-        made, home = self._of[connected.fileno()]
-        if made is not connected or self._resting >= RESTING or peer in home.resting:
+        place = self._of[connected.fileno()]
+        resting = place.home.resting
+        if place.connected is not connected or self._resting >= RESTING or peer in resting:
             self._close(connected)
             return
-        home.resting[peer] = connected
+        resting[peer] = place
         self._resting += 1
 
     def hears(self, descriptor: int) -> bool:
@@ -89,8 +88,8 @@ class TransferPorts:
         """Hear nobody any more."""
         for hearing in self._hearing.values():
             hearing.close()
-        for connected, _ in self._of.values():
-            connected.close()
+        for place in self._of.values():
+            place.connected.close()
         self._hearing.clear()
         self._homes.clear()
         self._of.clear()
@@ -100,17 +99,19 @@ class TransferPorts:
         if resting is None:
             return False
         with suppress(OSError):
-            resting[0].recv(1, socket.MSG_DONTWAIT)
+            resting.connected.recv(1, socket.MSG_DONTWAIT)
         return True
 
-    def _new(self, family: int, local: Address, home: "_Home", peer: Address) -> socket.SocketType:
+    def _new(self, family: int, local: Address, home: "_Home", peer: Address) -> "_Place":
         if home.turn == len(home.ports):
             home.ports.append(self._hear(family, local))
         made = transfer_socket(family, home.ports[home.turn], peer, shared=True)
         home.turn = (home.turn + 1) % PORTS
-        self._of[made.fileno()] = (made, home)
+        waiting = select.poll()
+        waiting.register(made, select.POLLIN)
+        place = self._of[made.fileno()] = _Place(made, home, waiting)
         self._epoll.register(made.fileno(), select.EPOLLIN)
-        return made
+        return place
 
     def _close(self, connected: socket.SocketType) -> None:
         del self._of[connected.fileno()]
@@ -138,5 +139,13 @@ class _Home:
 
     def __init__(self) -> None:
         self.ports: list[Address] = []
-        self.resting: dict[Address, socket.SocketType] = {}
+        self.resting: dict[Address, _Place] = {}
         self.turn = 0
+
+
+class _Place(NamedTuple):
+    """A transfer's socket, its home, and what tells whether something waits in it."""
+
+    connected: socket.SocketType
+    home: _Home
+    waiting: "select.poll"
