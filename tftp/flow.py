@@ -70,18 +70,17 @@ class Flow:
     def event(self, outcome: Outcome, now: float) -> dict[str, object]:
         """What is reported once the transfer ended."""
         transfer = self.transfer
-        blocks = transfer.acked if isinstance(transfer, Sender) else transfer.blocks
         return {
             "event": "tftp.transfer",
             "device": device_of(self.request.name),
             "peer": peer_text(self.peer),
-            "outcome": outcome.ending.value,
+            "outcome": outcome.ending,
             "reason": outcome.reason,
             "milliseconds": round((now - self.started) * 1000, 1),
             "file": self.request.name,
-            "direction": "sent" if self.upload is None else "received",
+            "direction": "sent" if isinstance(transfer, Sender) else "received",
             "bytes": transfer.octets,
-            "blocks": blocks,
+            "blocks": transfer.acked if isinstance(transfer, Sender) else transfer.blocks,
             "retransmissions": transfer.retransmissions,
             "blksize": transfer.terms.blksize,
             "windowsize": transfer.terms.windowsize,

@@ -219,26 +219,21 @@ class Sender:
 
     def _advance(self, now: float) -> Burst:
         """The ACK that was waited for, on the way where something beside the next DATA is due."""
+        self.proven = True
+        lockstep = self.terms.windowsize == 1
+        if self._piece is not None:
+            self._acked = self._piece.first + self.position if lockstep else self._window_end
+            if self._acked == self.total:
+                self.outcome = _DONE
+                return b""
         resent, self._resent = self._resent, False
         if resent:
             self.timer.progress()
         else:
             self.timer.sample(now - self.sent_at)
         self._tries = 0
-        self._resent_block = NO_BLOCK
-        if resent and self.terms.windowsize == 1:
-            self._resent_block = self._piece.first + self.position if self._piece else 0
-        self.proven = True
+        self._resent_block = self._acked if resent and lockstep else NO_BLOCK
         self.waiting = 0.0
-        if self._piece is None:
-            return self._send_from(1, now)
-        if self.terms.windowsize == 1:
-            self._acked = self._piece.first + self.position
-        else:
-            self._acked = self._window_end
-        if self._acked == self.total:
-            self.outcome = _DONE
-            return b""
         return self._send_from(self._acked + 1, now)
 
     def _send_from(self, block: int, now: float) -> Burst:
