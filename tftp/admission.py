@@ -7,6 +7,7 @@ over its share.
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from socket import SocketType
 from typing import NamedTuple, TypeAlias
 
@@ -343,19 +344,8 @@ class Admission:
         self.refused += 1
         error = encode_error(reply.code, reply.text)
         self._engine.answer(arrival.listener, error, arrival.asked, arrival.peer)
-        self._report(
-            {
-                "event": "tftp.error",
-                "device": device_of(request.name) if request else None,
-                "peer": peer_text(arrival.peer),
-                "outcome": _OUTCOMES[reply.code],
-                "reason": why or reply.text,
-                "milliseconds": round((self._engine.clock() - arrival.now) * 1000, 1),
-                "file": request.name if request else None,
-                "code": int(reply.code),
-                "expected": reply.expected,
-            }
-        )
+        took = self._engine.clock() - arrival.now
+        self._engine.tell(partial(_refusal, arrival, request, reply, why, took))
 
 
 class _Arrival(NamedTuple):
@@ -366,6 +356,22 @@ class _Arrival(NamedTuple):
     peer: Address
     asked: Address
     now: float
+
+
+def _refusal(
+    arrival: _Arrival, request: Request | None, reply: ErrorReply, why: str, took: float
+) -> dict[str, object]:
+    return {
+        "event": "tftp.error",
+        "device": device_of(request.name) if request else None,
+        "peer": peer_text(arrival.peer),
+        "outcome": _OUTCOMES[reply.code],
+        "reason": why or reply.text,
+        "milliseconds": round(took * 1000, 1),
+        "file": request.name if request else None,
+        "code": int(reply.code),
+        "expected": reply.expected,
+    }
 
 
 _NO_OPTIONS = Terms()

@@ -54,7 +54,7 @@ class Engine:
         self._deadlines: list[tuple[float, int, Flow]] = []
         self._serial = 0
         self._outbox: list[Callable[[], None]] | None = None  # while requests are taken
-        self._endings: list[tuple[Flow, Outcome, float]] | None = None  # while drained
+        self._untold: list[Callable[[], Mapping[str, object]]] | None = None  # while drained
         self._epoll = select.epoll()
         self.ports = TransferPorts(self._epoll)
 
@@ -123,17 +123,24 @@ class Engine:
     def drain(self) -> None:
         """Work off what has arrived, for at most a time slice.
 
-        Transfers that end meanwhile are reported together afterwards: one after the other each
-        report costs half of what it costs between two packets.
+        What is to be reported is reported together afterwards: one after the other each report
+        costs half of what it costs between two packets.
         """
-        endings: list[tuple[Flow, Outcome, float]] = []
-        self._endings = endings
+        untold: list[Callable[[], Mapping[str, object]]] = []
+        self._untold = untold
         try:
             self._drain()
         finally:
-            self._endings = None
-        for flow, outcome, ended in endings:
-            self._report(flow.event(outcome, ended))
+            self._untold = None
+        for event in untold:
+            self._report(event())
+
+    def tell(self, event: Callable[[], Mapping[str, object]]) -> None:
+        """Report what ``event`` answers, before this turn is over."""
+        if self._untold is None:
+            self._report(event())
+        else:
+            self._untold.append(event)
 
     def _drain(self) -> None:
         poll, clock = self._epoll.poll, self.clock
@@ -314,10 +321,7 @@ class Engine:
             flow.upload = None
         else:
             self._forget(flow)
-        if self._endings is None:
-            self._report(flow.event(outcome, now))
-        else:
-            self._endings.append((flow, outcome, now))
+        self.tell(partial(flow.event, outcome, now))
 
     def _forget(self, flow: Flow) -> None:
         del self.flows[flow.descriptor]
