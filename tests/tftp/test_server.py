@@ -350,7 +350,7 @@ async def test_a_failure_of_ours_is_one_error_and_the_service_goes_on(
             failed = await service.event(event="tftp.error", file=when)
             assert failed["reason"] == f"ZeroDivisionError: {when}"
         with monkeypatch.context() as exhausted:
-            exhausted.setattr("tftp.strangers.transfer_socket", _no_descriptor)
+            exhausted.setattr("socket.SocketType", _no_descriptor)
             for request in (b"\0\2log\0octet\0", b"\0\1good\0octet\0"):
                 refused = await client.ask(request)
                 assert refused == ERROR + b"\0\0the server is busy: Too many open files\0"
