@@ -80,7 +80,7 @@ tls-audit: $(VENV)/.test build/sslyze/.ready build/tlsfuzzer/.ready
 bench-tftp: $(VENV)/.test
 	@$(BIN)/python -m tests.bench.tftp_beside $(RUNS)
 
-# The same typed source as machine code (mypyc; needs a C compiler): a tenth less time a transfer.
+# The same typed source as machine code (mypyc; needs a C compiler): a third less time a request.
 COMPILED := $(addprefix tftp/,sender.py flow.py engine.py admission.py packets.py timer.py \
 	transfer.py frames.py content.py options.py root.py receiver.py strangers.py sockets.py)
 

@@ -54,7 +54,8 @@ def preflight(
     model:
         A phone model, four digits; repeatable.
     simulate_phones:
-        Move so many emulated phones to the first tftp= of the destination, and count.
+        Move so many emulated phones, of the first --model, to the first tftp= of the destination,
+        and count.
     timeout_seconds:
         How long to wait while nothing comes, for each file, and for each TVS server. Assumed, as
         for phone boot.

@@ -46,7 +46,7 @@ class Server:
 
     @property
     def root(self) -> Path:
-        return self.folder / "root"
+        return self.folder / "served"
 
     @property
     def address(self) -> str:
@@ -233,14 +233,14 @@ def test_the_agent_is_asked(server, tmp_path, monkeypatch):
 
 def test_no_such_directory(server):
     text = failing(server, server.login, address=server.address + "/nowhere")
-    assert text.endswith("/root/nowhere: no such file or directory")
+    assert text.endswith("/served/nowhere: no such file or directory")
 
 
 def test_a_read_only_directory(server):
     server.kill()
     server.start(command="internal-sftp -R")
     text = failing(server, server.login, lambda folder: folder.write("a", b"b"))
-    assert text.endswith("/root/a: permission denied")
+    assert text.endswith("/served/a: permission denied")
     assert names(server) == []
 
 

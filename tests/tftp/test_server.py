@@ -210,6 +210,26 @@ async def test_another_request_from_the_same_port_takes_over(folder):
         assert (await service.event(file="config"))["outcome"] == "gone"
 
 
+async def test_requests_that_arrive_together_are_answered_each_to_its_own(folder):
+    """One is given up before its first packet left, and the next has its socket by then."""
+    async with serving(folder) as service:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+        ):
+            where = (service.host, service.port)
+            one.sendto(b"\0\1config\0octet\0", where)
+            one.sendto(b"\0\1nothing\0octet\0", where)
+            other.sendto(b"\0\1exact\0octet\0", where)
+            hears = Phone(trio.socket.from_stdlib_socket(one), where)
+            assert (await hears.hear())[:4] == ERROR + b"\0\1"
+            assert await hears.silent()
+            hears = Phone(trio.socket.from_stdlib_socket(other), where)
+            assert await hears.hear() == DATA_1 + (folder / "exact").read_bytes()[:512]
+            assert await hears.silent()
+        assert (await service.event(file="config"))["outcome"] == "gone"
+
+
 async def test_a_phone_that_went_away_frees_its_transfer(folder):
     async with serving(folder) as service:
         async with phone(service) as client:
