@@ -35,11 +35,11 @@ class Octets:
 class OpenFile:
     """A regular file, open for reading; owns the descriptor.
 
-    With ``reopen`` the descriptor is -1, and the file is opened for each read: such a one may be
-    served to many at once.
+    With ``reopen`` the descriptor is -1, and the file is opened for each read: often what is served
+    of it is at hand already. ``changed_ns`` is when its inode last changed, in Unix nanoseconds.
     """
 
-    __slots__ = ("_descriptor", "_reopen", "_state", "key", "modified", "size")
+    __slots__ = ("_descriptor", "_reopen", "_state", "changed_ns", "key", "modified", "size")
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class OpenFile:
         self._state = (status.st_size, status.st_mtime_ns)
         self.size = status.st_size
         self.modified = int(status.st_mtime)
+        self.changed_ns = status.st_ctime_ns
 
     def read(self, offset: int, length: int) -> bytes:
         """``length`` octets from ``offset``, fewer at the end of the file only.

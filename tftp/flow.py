@@ -74,7 +74,7 @@ class Flow:
             "event": "tftp.transfer",
             "device": device_of(self.request.name),
             "peer": peer_text(self.peer),
-            "outcome": outcome.ending,
+            "outcome": outcome.ending.value,
             "reason": outcome.reason,
             "milliseconds": round((now - self.started) * 1000, 1),
             "file": self.request.name,
@@ -97,7 +97,5 @@ class Flow:
 
 def device_of(name: str) -> str | None:
     """The SEP name in a requested name, in its usual spelling."""
-    if "SEP" not in name:
-        return None
     found = _DEVICE.search(name)
     return f"SEP{found.group()[3:].upper()}" if found else None

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,7 +53,7 @@ class Root:
         self._fold_case = fold_case
         self._folded: dict[tuple[int, int], tuple[int, dict[str, str]]] = {}
         self._listed: tuple[int, int, frozenset[str]] = (-1, 0, frozenset())
-        self._known: dict[str, OpenFile] = {}
+        self._known: dict[str, Hashable] = {}  # a file's key, by its name
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -94,21 +95,20 @@ class Root:
             parts = resolved
         return _OUTSIDE
 
-    def _plain(self, name: str, known: OpenFile | None) -> OpenFile | ErrorReply:
+    def _plain(self, name: str, known: Hashable | None) -> OpenFile | ErrorReply:
         """A name of the folder itself; a file that was opened before is only looked at."""
         if known is not None:
             status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
-            if file_key(status) == known.key:
-                return known
+            if file_key(status) == known:
+                return OpenFile(-1, status, partial(self._reopen, name))
             del self._known[name]
         elif not self._fold_case and self._is_missing(name):
             return NOT_FOUND
-        found, status = _regular(self._reopen(name))
-        small = isinstance(found, OpenFile) and found.size <= SMALL_BYTES
-        if small and _settled(status.st_ctime_ns):
+        found = _regular(self._reopen(name))
+        if isinstance(found, OpenFile) and found.size <= SMALL_BYTES and _settled(found.changed_ns):
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            self._known[name] = OpenFile(-1, status, partial(self._reopen, name))
+            self._known[name] = found.key
         return found
 
     def _reopen(self, name: str) -> int:
@@ -136,7 +136,7 @@ class Root:
                 if not isinstance(inner, int):
                     return inner
                 if last:
-                    return _regular(inner)[0]
+                    return _regular(inner)
                 if folder != self._descriptor:
                     os.close(folder)
                 folder = inner
@@ -223,9 +223,9 @@ def _resolve(parts: list[str], link: _Link) -> list[str] | None:
     return resolved + parts[link.place + 1 :]
 
 
-def _regular(descriptor: int) -> tuple[OpenFile | ErrorReply, os.stat_result]:
+def _regular(descriptor: int) -> OpenFile | ErrorReply:
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode):
-        return OpenFile(descriptor, status), status
+        return OpenFile(descriptor, status)
     os.close(descriptor)
-    return _NOT_A_FILE, status
+    return _NOT_A_FILE

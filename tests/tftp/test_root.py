@@ -1,8 +1,10 @@
 """No spelling of a name leaves the root."""
 
+import gc
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -228,6 +230,25 @@ def test_a_file_opened_before_is_read_as_it_is_now(tree, monkeypatch):
     (tree / "file").unlink()
     (tree / "file").symlink_to("../secret")
     assert root.open("file").code is ErrorCode.ACCESS_VIOLATION
+
+
+def test_a_root_let_go_keeps_no_folder_open(tree, monkeypatch):
+    """As when a catalog is replaced; at once, not at the collector's next round."""
+    pass_seconds(monkeypatch, 60)
+    before = _open_descriptors()
+    root = Root(tree)
+    for _ in range(2):  # the second finds a file that is known
+        assert whole(root.open("file")) == b"in root"
+    gc.disable()
+    try:
+        del root
+        assert _open_descriptors() == before
+    finally:
+        gc.enable()
+
+
+def _open_descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_what_changed_lately_is_opened_each_time(tree, monkeypatch):
