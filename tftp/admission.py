@@ -16,12 +16,15 @@ from tftp.content import Answer, Content, ErrorReply, Later
 from tftp.engine import Engine, Report
 from tftp.flow import Flow, device_of
 from tftp.frames import Frames
+from tftp.listener import Listener
+from tftp.mmsg import host_of, host_text, peer_text
 from tftp.netascii import FromNetascii, Translations
 from tftp.options import MAX_BLKSIZE, Terms, grant
 from tftp.packets import ErrorCode, Opcode, Request, encode_error, parse_request
+from tftp.ports import Port, shares
 from tftp.receiver import Receiver
 from tftp.sender import Sender
-from tftp.sockets import Address, Listener, path_blksize, peer_text
+from tftp.sockets import Address, path_blksize
 from tftp.uploads import MAX_AT_ONCE, Uploads
 
 Find: TypeAlias = Callable[[str, str], Answer]
@@ -30,8 +33,8 @@ Link: TypeAlias = Callable[[str, str, SocketType], SocketType]
 Resume: TypeAlias = Callable[[Content | ErrorReply | Exception], None]
 Make: TypeAlias = Callable[[Later, Resume], None]
 
-_PRIVILEGED = 1024
-_TFTP_PORT = 69
+_PRIVILEGED = 1024 >> 8  # of a port's two octets the first
+_TFTP_PORT = (69).to_bytes(2, "big")
 _REPEAT_SECONDS = 1.0  # a request again within it is the network's doing, not a new start
 _REQUEST_OPCODES = (b"\0\1", b"\0\2")
 _MODES = ("octet", "netascii")
@@ -63,9 +66,9 @@ class RequestRate:
 
     def __init__(self) -> None:
         self._second = 0
-        self._counts: dict[str, int] = {}
+        self._counts: dict[bytes, int] = {}
 
-    def count(self, host: str, now: float) -> int:
+    def count(self, host: bytes, now: float) -> int:
         """Count a request of ``host``; answers how many it is in this second."""
         if int(now) != self._second:
             self._second = int(now)
@@ -107,37 +110,40 @@ class Admission:
         self._uploads = uploads
         self._reply_policy = reply_policy
         self._link = link
-        self._making: set[tuple[Address, bytes]] = set()
+        self._making: set[tuple[bytes, bytes]] = set()
         self._translations = Translations()
         self._rate = RequestRate()
 
     def admit(
-        self, listener: Listener, datagram: bytes, peer: Address, asked: Address, now: float
+        self, listener: Listener, datagram: bytes, name: bytes, asked: Address, now: float
     ) -> None:
-        """Take one datagram of a service socket; ``asked`` is the local address it came to."""
+        """Take one datagram of a service socket, of ``name``, as the kernel has the address.
+
+        ``asked`` is the local address it came to.
+        """
         if datagram[:2] not in _REQUEST_OPCODES:
             self.garbage += 1
             return
-        if peer[1] < _PRIVILEGED and peer[1] != _TFTP_PORT:
+        if name[2] < _PRIVILEGED and name[2:4] != _TFTP_PORT:
             self.dropped += 1  # a reflection towards a service of the victim's
             return
-        limits = self._limits()
-        over = self._rate.count(peer[0], now) - limits.max_requests_per_second
+        limits, host = self._limits(), host_of(name)
+        over = self._rate.count(host, now) - limits.max_requests_per_second
         if over > 0:
             self.dropped += 1
             if over == 1:
-                self._tell_flood(peer, limits.max_requests_per_second)
+                self._tell_flood(name, limits.max_requests_per_second)
             return
         engine = self._engine
-        if (self._making or peer in engine.by_peer) and self._known(datagram, peer, now):
+        if (self._making or name in engine.flows) and self._known(datagram, name, now):
             return
-        if engine.per_host.get(peer[0], 0) >= limits.max_transfers_per_address or (
+        if engine.per_host.get(host, 0) >= limits.max_transfers_per_address or (
             len(engine.flows) >= limits.max_transfers and not engine.make_room(now)
         ):
             self.dropped += 1
             return
         self.requests += 1
-        arrival = _Arrival(listener, datagram, peer, asked, now)
+        arrival = _Arrival(listener, datagram, name, asked, now)
         try:
             request = parse_request(datagram)
         except PacketError as error:
@@ -155,30 +161,30 @@ class Admission:
         elif request.opcode is _WRQ:
             self._write(arrival, request)
         else:
-            self._answer(arrival, request, self._find(request.name, arrival.peer[0]))
+            self._answer(arrival, request, self._find(request.name, arrival.host))
 
-    def _tell_flood(self, peer: Address, limit: int) -> None:
+    def _tell_flood(self, name: bytes, limit: int) -> None:
         """Once a second for each address; what is dropped is not told one by one."""
         self._report(
             {
                 "event": "tftp.flood",
                 "device": None,
-                "peer": peer_text(peer),
+                "peer": peer_text(name),
                 "outcome": "refused",
                 "reason": f"more than {limit} requests in a second: no answer to any more of them",
                 "milliseconds": 0,
             }
         )
 
-    def _known(self, datagram: bytes, peer: Address, now: float) -> bool:
+    def _known(self, datagram: bytes, name: bytes, now: float) -> bool:
         """Whether this is a repetition of a request that is being served."""
-        if self._making and (peer, datagram) in self._making:
+        if self._making and (name, datagram) in self._making:
             return True
-        flow = self._engine.by_peer.get(peer)
+        flow = self._engine.flows.get(name)
         if flow is None:
             return False
         self._engine.hear(flow, now)  # a port may be used again while its last ACK waits here
-        flow = self._engine.by_peer.get(peer)
+        flow = self._engine.flows.get(name)
         if flow is None:
             return False
         if flow.datagram == datagram and flow.transfer.outcome is None:
@@ -194,7 +200,7 @@ class Admission:
     def _answer(self, arrival: "_Arrival", request: Request, found: Answer) -> None:
         answer: Answer | None = found
         if self._reply_policy is not None:
-            answer = self._reply_policy(request.name, arrival.peer[0], found)
+            answer = self._reply_policy(request.name, arrival.host, found)
         if answer is None:
             return
         if isinstance(answer, ErrorReply):
@@ -221,7 +227,7 @@ class Admission:
         if len(self._making) >= self._limits().max_making:
             self.dropped += 1
             return
-        key = (arrival.peer, arrival.datagram)
+        key = (arrival.name, arrival.datagram)
         self._making.add(key)
 
         def resume(made: Content | ErrorReply | Exception) -> None:
@@ -237,20 +243,26 @@ class Admission:
                     self._read(arrival, request, made)
             except Exception as error:  # noqa: BLE001  as one that is answered at once
                 self._fail(arrival, request, error)
+            self._engine.flush()
 
         self._make(later, resume)
 
     def _read(self, arrival: "_Arrival", request: Request, content: Content) -> None:
-        connected = self._connect(arrival, request, content.close)
-        if connected is None:
+        terms = self._terms(request, None, content.size)
+        port = self._port(arrival, request, content.close)
+        if port is None:
             return
-        if self._link is not None:
-            connected = self._link(request.name, arrival.peer[0], connected)
-        terms = self._terms(request, connected, content.size)
+        connected = None
+        if self._link is not None or not shares(content.size, terms):
+            connected = self._connect(arrival, request, port, content.close)
+            if connected is None:
+                return
+            terms = self._terms(request, connected, content.size)
         flow = Flow(
             Sender(self._frames, content, terms=terms),
+            port,
             connected,
-            peer=arrival.peer,
+            name=arrival.name,
             request=request,
             datagram=arrival.datagram,
             now=arrival.now,
@@ -272,7 +284,10 @@ class Admission:
         if isinstance(upload, ErrorReply):
             self._refuse(arrival, request, upload)
             return
-        connected = self._connect(arrival, request, upload.abort)
+        port = self._port(arrival, request, upload.abort)
+        if port is None:
+            return
+        connected = self._connect(arrival, request, port, upload.abort)
         if connected is None:
             return
         decoder = FromNetascii(upload.write)
@@ -289,43 +304,66 @@ class Admission:
         )
         flow = Flow(
             receiver,
+            port,
             connected,
-            peer=arrival.peer,
+            name=arrival.name,
             request=request,
             datagram=arrival.datagram,
             now=arrival.now,
             upload=upload,
         )
         if (receiver.terms.tsize or 0) > self._uploads.max_bytes:
-            self._engine.ports.release(connected, arrival.peer)
+            connected.close()
             flow.close()
             text = f"at most {self._uploads.max_bytes} octets are accepted"
             self._refuse(arrival, request, ErrorReply(ErrorCode.DISK_FULL, text))
             return
         self._engine.start(flow, self._engine.clock())
 
-    def _connect(
+    def _port(
         self, arrival: "_Arrival", request: Request, let_go: Callable[[], None]
-    ) -> SocketType | None:
-        """A socket to the peer; None if there is none to be had, which is answered."""
-        before = self._engine.by_peer.get(arrival.peer)
+    ) -> Port | None:
+        """Where the transfer runs from; None if there is no socket to be had, which is answered."""
+        before = self._engine.flows.get(arrival.name)
         if before is not None:  # begun while this one's content was being made
             self._engine.supersede(before, arrival.now)
         ports, family = self._engine.ports, arrival.listener.family
         try:
-            return ports.connect(family, arrival.asked, arrival.peer)
+            return ports.share(family, arrival.asked, arrival.name)
         except OSError as error:
-            let_go()
-            busy = ErrorReply(ErrorCode.UNDEFINED, f"the server is busy: {error.strerror}")
-            self._refuse(arrival, request, busy)
+            self._busy(arrival, request, let_go, error)
             return None
 
-    def _terms(self, request: Request, connected: SocketType, size: int | None) -> Terms:
+    def _connect(
+        self, arrival: "_Arrival", request: Request, port: Port, let_go: Callable[[], None]
+    ) -> SocketType | None:
+        """A socket of the transfer's own; None if there is none, which is answered."""
+        try:
+            connected = self._engine.ports.connect(port, arrival.name)
+        except OSError as error:
+            self._busy(arrival, request, let_go, error)
+            return None
+        if self._link is None or request.opcode is _WRQ:
+            return connected
+        try:
+            return self._link(request.name, arrival.host, connected)
+        except Exception:
+            connected.close()
+            raise
+
+    def _busy(
+        self, arrival: "_Arrival", request: Request, let_go: Callable[[], None], error: OSError
+    ) -> None:
+        let_go()
+        busy = ErrorReply(ErrorCode.UNDEFINED, f"the server is busy: {error.strerror}")
+        self._refuse(arrival, request, busy)
+
+    def _terms(self, request: Request, connected: SocketType | None, size: int | None) -> Terms:
         if not request.options:
             return _NO_OPTIONS
         limits = self._limits()
         max_blksize = limits.max_blksize
-        if "blksize" in request.options:
+        if connected is not None and "blksize" in request.options:
             max_blksize = min(max_blksize, path_blksize(connected))
         return grant(
             request.options,
@@ -343,7 +381,7 @@ class Admission:
         """One ERROR, out of the service port: no transfer is made for it."""
         self.refused += 1
         error = encode_error(reply.code, reply.text)
-        self._engine.answer(arrival.listener, error, arrival.asked, arrival.peer)
+        arrival.listener.answer(error, arrival.asked, arrival.name)
         took = self._engine.clock() - arrival.now
         self._engine.tell(partial(_refusal, arrival, request, reply, why, took))
 
@@ -353,9 +391,14 @@ class _Arrival(NamedTuple):
 
     listener: Listener
     datagram: bytes
-    peer: Address
+    name: bytes  # who sent it, as the kernel has the address
     asked: Address
     now: float
+
+    @property
+    def host(self) -> str:
+        """The address of the sender."""
+        return host_text(host_of(self.name))
 
 
 def _refusal(
@@ -364,7 +407,7 @@ def _refusal(
     return {
         "event": "tftp.error",
         "device": device_of(request.name) if request else None,
-        "peer": peer_text(arrival.peer),
+        "peer": peer_text(arrival.name),
         "outcome": _OUTCOMES[reply.code],
         "reason": why or reply.text,
         "milliseconds": round(took * 1000, 1),

@@ -3,10 +3,13 @@
 import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from struct import Struct
 from typing import TypeAlias
 
 from tftp import TftpError
 from tftp.packets import ErrorCode
+
+_KEY = Struct("=QQqqq")  # octets are hashed once, and compared in one go
 
 
 class ChangedError(TftpError):
@@ -93,9 +96,9 @@ class OpenFile:
 Content: TypeAlias = Octets | OpenFile
 
 
-def file_key(status: os.stat_result) -> Hashable:
+def file_key(status: os.stat_result) -> bytes:
     """Equal as long as a file is the same and unchanged, as far as its file system tells."""
-    return (
+    return _KEY.pack(
         status.st_dev,
         status.st_ino,
         status.st_size,

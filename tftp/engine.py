@@ -1,40 +1,41 @@
 """All transfers of a service: one epoll of connected sockets, drained without an await.
 
-Theory of operation. Each transfer has a socket of its own, connected to its peer, so that the
-kernel sorts datagrams by transfer, and tells of a peer that went away; strangers reach another
-socket on the same port (:mod:`tftp.strangers`). All these sockets and the service sockets sit in
-one private epoll. An epoll descriptor is itself pollable: one task waits until it is readable, then
-calls :meth:`Engine.drain`, which works in plain code until nothing is left or its time slice is
-over. The path of an ACK is: poll, recv, one comparison in :class:`~tftp.sender.Sender`, send.
-Everything that happens once a transfer (limits, names, options, files, reports) is kept off that
-path; see :mod:`tftp.admission`.
+Theory of operation. Small files go out of ports that transfers share, larger ones out of a socket
+of their own (:mod:`tftp.ports`). All these sockets and the service sockets sit in one private
+epoll. An epoll descriptor is itself pollable: one task waits until it is readable, then calls
+:meth:`Engine.drain`, which works in plain code until nothing is left or its time slice is over. The
+path of an ACK is: poll, receive, one comparison in :class:`~tftp.sender.Sender`, send; on a port
+all ACKs that wait there go it together. Everything that happens once a transfer (limits, names,
+options, files, reports) is kept off that path; see :mod:`tftp.admission`.
 
-Deadlines are in one heap with an entry a transfer. An ACK does not touch it: an entry that comes up
-early is put back with the deadline of that moment.
+Deadlines are on a wheel, in the tick after each. An ACK does not touch it: a transfer that comes up
+early is put back at the deadline of that moment.
 """
 
-import heapq
 import select
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from socket import MSG_DONTWAIT
 from typing import TypeAlias
 
 from tftp.flow import Flow
-from tftp.sender import Sender
-from tftp.sockets import Address, Listener, send_window
-from tftp.strangers import TransferPorts
+from tftp.frames import HEAD
+from tftp.listener import Listener
+from tftp.mmsg import host_of
+from tftp.ports import Port, TransferPorts
+from tftp.sockets import Address, send_window
 from tftp.timer import LEAST_SECONDS
 from tftp.transfer import Burst, Ending, Outcome
 
 Report: TypeAlias = Callable[[Mapping[str, object]], None]
-Admit: TypeAlias = Callable[[Listener, bytes, Address, Address, float], None]
+Admit: TypeAlias = Callable[[Listener, bytes, bytes, Address, float], None]
 
 SLICE_SECONDS = 0.004  # how long a drain may keep other tasks waiting
 LINGER_SECONDS = 0.001  # the least an epoll can wait; an answer on the way is met without a detour
-REQUESTS_AT_ONCE = 64  # taken from a service socket before transfers have their turn
+EVENTS_AT_ONCE = 16  # sockets looked at before the time; each may have a call full of datagrams
+TICK_SECONDS = 0.01  # how late a deadline is met at worst, if nothing else is late
 RECHECK_SECONDS = 0.1  # a deadline that an answer moved nearer is noticed this late at worst
 HALF_OPEN_LOOKED_AT = 64  # of the oldest transfers
 ALONE_BLOCKS = 32  # of one transfer before the others are looked at again
@@ -45,15 +46,14 @@ class Engine:
 
     def __init__(self, *, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.flows: dict[int, Flow] = {}
-        self.by_peer: dict[Address, Flow] = {}
-        self.per_host: dict[str, int] = {}
+        self.flows: dict[bytes, Flow] = {}  # by the peer: it has one at most, the oldest is first
+        self.per_host: dict[bytes, int] = {}
+        self._own: dict[int, Flow] = {}  # those that have a socket, by its descriptor
         self._report = report
         self._admit: Admit | None = None
         self._listeners: dict[int, Listener] = {}
-        self._deadlines: list[tuple[float, int, Flow]] = []
-        self._serial = 0
-        self._outbox: list[Callable[[], None]] | None = None  # while requests are taken
+        self._wheel: dict[int, list[Flow]] = {}
+        self._tick = int(clock() / TICK_SECONDS)  # the last one that was looked at
         self._untold: list[Callable[[], Mapping[str, object]]] | None = None  # while drained
         self._epoll = select.epoll()
         self.ports = TransferPorts(self._epoll)
@@ -65,8 +65,9 @@ class Engine:
     def listen(self, listener: Listener, admit: Admit) -> None:
         """Take requests from ``listener``."""
         self._admit = admit
-        self._listeners[listener.socket.fileno()] = listener
-        self._epoll.register(listener.socket.fileno(), select.EPOLLIN)
+        self._listeners[listener.descriptor] = listener
+        self._epoll.register(listener.descriptor, select.EPOLLIN)
+        self.ports.serve(listener.family)
 
     def stop_listening(self) -> None:
         """No further requests; running transfers go on."""
@@ -84,41 +85,24 @@ class Engine:
 
     def start(self, flow: Flow, now: float) -> None:
         """Take over ``flow`` and send its first packet."""
-        self.flows[flow.descriptor] = flow
-        self.by_peer[flow.peer] = flow
-        host = flow.peer[0]
+        self.flows[flow.name] = flow
+        if flow.connected is None and flow.sender is not None:
+            flow.port.senders[flow.name] = flow.sender
+        elif flow.connected is not None:
+            self._own[flow.connected.fileno()] = flow
+        host = host_of(flow.name)
         self.per_host[host] = self.per_host.get(host, 0) + 1
-        burst = flow.transfer.start(now)
-        if flow.transfer.outcome is not None:
-            self._first(flow, burst, now)
-            return
-        self._serial += 1
-        heapq.heappush(self._deadlines, (now + LEAST_SECONDS, self._serial, flow))
-        self._out(partial(self._first, flow, burst, now))
+        self._watch(flow, now + LEAST_SECONDS)
+        self._give(flow, flow.transfer.start(now), now)
 
-    def answer(self, listener: Listener, datagram: bytes, asked: Address, peer: Address) -> None:
-        """Send one datagram out of a service socket."""
-        self._out(partial(listener.answer, datagram, asked, peer))
-
-    def _out(self, send: Callable[[], None]) -> None:
-        """Send at once, or with what else a turn of requests is answered with.
+    def flush(self) -> None:
+        """Send what waits for the end of a turn.
 
         Sent together it wakes a receiver once, and alone each time: that costs more than a send.
         """
-        if self._outbox is None:
-            send()
-        else:
-            self._outbox.append(send)
-
-    def _first(self, flow: Flow, burst: Burst, now: float) -> None:
-        if self.flows.get(flow.descriptor) is not flow:
-            return  # ended meanwhile, and its socket may be another's
-        try:
-            self.send(flow, burst)
-        except OSError:
-            flow.transfer.gone()
-        if flow.transfer.outcome is not None:
-            self._ended(flow, now)
+        for listener in self._listeners.values():
+            listener.flush()
+        self.ports.flush()
 
     def drain(self) -> None:
         """Work off what has arrived, for at most a time slice.
@@ -147,10 +131,11 @@ class Engine:
         now = clock()
         over = now + SLICE_SECONDS
         lonely = -1  # whose datagram was the only one last time
-        events = poll(0, 256)
+        events = poll(0, EVENTS_AT_ONCE)
         while events:
             now = clock()
             self._each(events, now)
+            self.flush()
             if len(events) == 1:
                 descriptor = events[0][0]
                 if descriptor == lonely:
@@ -158,19 +143,24 @@ class Engine:
                 lonely = descriptor
             if now >= over:
                 return
-            events = poll(LINGER_SECONDS, 256)
+            events = poll(LINGER_SECONDS, EVENTS_AT_ONCE)
 
     def _each(self, events: list[tuple[int, int]], now: float) -> None:
         """Take one datagram from each socket that has one."""
-        flows, hears = self.flows, self.ports.hears
-        for descriptor, _ in events:
-            flow = flows.get(descriptor)
-            if flow is None:
-                if not hears(descriptor):
+        own, ports = self._own, self.ports.ports
+        for descriptor, what in events:
+            flow = own.get(descriptor)
+            if flow is None or flow.connected is None:
+                port = ports.get(descriptor)
+                if port is None:
                     self._requests(descriptor, now)
+                    continue
+                if what & select.EPOLLERR:
+                    self._gone(port, now)
+                self._heard(port, now)
                 continue
             try:
-                datagram = flow.recv(flow.recv_size, MSG_DONTWAIT)
+                datagram = flow.connected.recv(flow.recv_size, MSG_DONTWAIT)
                 sender = flow.sender
                 # Sender.receive for nearly every ACK, in line: a call costs more than this
                 if sender is not None and datagram == sender.expected:
@@ -179,30 +169,67 @@ class Engine:
                         sender.position = position
                         sender.expected = sender.acks[position]
                         sender.sent_at = now
-                        flow.send(sender.frames[position], MSG_DONTWAIT)
+                        flow.connected.send(sender.frames[position], MSG_DONTWAIT)
                         continue
             except OSError as error:
                 self._failed(flow, error, now)
             else:
                 self._take(flow, datagram, now)
 
+    def _heard(self, port: Port, now: float) -> None:
+        """Take what has come to ``port``, as much as goes into a call."""
+        inbox = self.ports.inbox(port)
+        senders, names, datagrams = port.senders, port.names, port.datagrams
+        for n, name, head, length in zip(
+            count(), inbox.names, inbox.heads, inbox.lengths, strict=False
+        ):
+            sender = senders.get(name)
+            if sender is None:
+                port.stranger(name, head)
+                continue
+            # as in _each
+            if head == sender.expected and length == HEAD:
+                position = sender.position + 1
+                if position < sender.limit:
+                    sender.position = position
+                    sender.expected = sender.acks[position]
+                    sender.sent_at = now
+                    names.append(name)
+                    datagrams.append(sender.frames[position])
+                    continue
+            self._take(self.flows[name], inbox.datagram(n), now)
+        self.ports.filled.add(port)
+
+    def _gone(self, port: Port, now: float) -> None:
+        for name in port.gone():
+            flow = self.flows.get(name)
+            if flow is not None and flow.port is port:
+                flow.transfer.gone()
+                self._ended(flow, now)
+
     def _take(self, flow: Flow, datagram: bytes, now: float) -> None:
         """Give the core a datagram of ``flow`` and send what it answers."""
-        transfer = flow.transfer
+        self._give(flow, flow.transfer.receive(datagram, now), now)
+
+    def _give(self, flow: Flow, burst: Burst, now: float) -> None:
+        """Send ``burst``, and end ``flow`` if its core did."""
         try:
-            self.send(flow, transfer.receive(datagram, now))
+            self.send(flow, burst)
         except OSError:
-            transfer.gone()
-        if transfer.outcome is not None:
+            flow.transfer.gone()
+        if flow.transfer.outcome is not None:
             self._ended(flow, now)
 
     def hear(self, flow: Flow, now: float) -> None:
         """Take what the peer of ``flow`` has said so far, before its turn comes."""
+        if flow.connected is None:
+            self._heard(flow.port, now)
+            return
         for _ in range(ALONE_BLOCKS):
             if flow.transfer.outcome is not None:
                 return
             try:
-                datagram = flow.recv(flow.recv_size, MSG_DONTWAIT)
+                datagram = flow.connected.recv(flow.recv_size, MSG_DONTWAIT)
             except OSError as error:
                 self._failed(flow, error, now)
                 return
@@ -216,11 +243,11 @@ class Engine:
     def _alone(self, descriptor: int) -> None:
         """Nobody else has anything: wait in the recv of one near peer, one call less a block."""
         for _ in range(ALONE_BLOCKS):
-            flow = self.flows.get(descriptor)
-            if flow is None or not flow.near():
+            flow = self._own.get(descriptor)
+            if flow is None or flow.connected is None or not flow.near():
                 return
             try:
-                datagram = flow.recv(flow.recv_size, 0)
+                datagram = flow.connected.recv(flow.recv_size, 0)
             except OSError as error:
                 self._failed(flow, error, self.clock())
                 return
@@ -229,46 +256,43 @@ class Engine:
     def sweep(self) -> None:
         """Retransmit, or end, what is due."""
         now = self.clock()
-        heap = self._deadlines
-        while heap and heap[0][0] <= now:
-            _, serial, flow = heap[0]
-            due = flow.transfer.deadline
-            if self.flows.get(flow.descriptor) is not flow:
-                heapq.heappop(heap)
-                continue
-            if due <= now:
-                if not self._waited(flow, now):
-                    heapq.heappop(heap)
+        for tick in range(self._tick + 1, int(now / TICK_SECONDS) + 1):
+            self._tick = tick
+            for flow in self._wheel.pop(tick, ()):
+                if flow.over or (flow.transfer.deadline <= now and not self._waited(flow, now)):
                     continue
                 due = flow.transfer.deadline
-            if flow.transfer.timer.smoothed is not None:
-                due = min(due, now + RECHECK_SECONDS)
-            heapq.heapreplace(heap, (due, serial, flow))
+                if flow.transfer.timer.smoothed is not None:
+                    due = min(due, now + RECHECK_SECONDS)
+                self._watch(flow, due)
+        self.flush()
+
+    def _watch(self, flow: Flow, due: float) -> None:
+        tick = max(self._tick, int(due / TICK_SECONDS)) + 1
+        self._wheel.setdefault(tick, []).append(flow)
 
     def _waited(self, flow: Flow, now: float) -> bool:
         """The wait of ``flow`` ended without an answer; whether it goes on."""
-        transfer = flow.transfer
-        if transfer.outcome is not None:
+        if flow.transfer.outcome is not None:
             self._forget(flow)
-            return False
-        try:
-            self.send(flow, transfer.timeout(now))
-        except OSError:
-            transfer.gone()
-        if transfer.outcome is None:
-            return True
-        self._ended(flow, now)
+        else:
+            self._give(flow, flow.transfer.timeout(now), now)
         # one that stays for a repeated last DATA has a deadline still
-        return self.flows.get(flow.descriptor) is flow
+        return not flow.over
 
     def send(self, flow: Flow, burst: Burst) -> None:
         """Send what a transfer answered; what finds no room is left to its timer."""
+        connected = flow.connected
         try:
             if isinstance(burst, bytes):
-                if burst:
-                    flow.send(burst, MSG_DONTWAIT)
-            elif isinstance(flow.transfer, Sender):
-                send_window(flow.connected, burst, flow.transfer.segment)
+                if not burst:
+                    return
+                if connected is None:
+                    self.ports.put(flow.port, flow.name, burst)
+                else:
+                    connected.send(burst, MSG_DONTWAIT)
+            elif flow.sender is not None and connected is not None:
+                send_window(connected, burst, flow.sender.segment)
         except BlockingIOError:
             return
 
@@ -277,6 +301,7 @@ class Engine:
         if flow.transfer.outcome is not None:
             self._forget(flow)
             return
+        flow.port.unsay(flow.name)
         flow.transfer.outcome = Outcome(Ending.GONE, "the peer began another request")
         self._ended(flow, now)
 
@@ -294,19 +319,8 @@ class Engine:
         listener = self._listeners.get(descriptor)
         if listener is None or self._admit is None:
             return
-        outbox: list[Callable[[], None]] = []
-        self._outbox = outbox
-        try:
-            for _ in range(REQUESTS_AT_ONCE):
-                try:
-                    datagram, peer, asked = listener.receive()
-                except OSError:  # no more of them
-                    break
-                self._admit(listener, datagram, peer, asked, now)
-        finally:
-            self._outbox = None
-        for send in outbox:
-            send()
+        for datagram, name, asked in listener.receive():
+            self._admit(listener, datagram, name, asked, now)
 
     def _ended(self, flow: Flow, now: float) -> None:
         """Report a transfer once; one that received a file stays for a repeated last DATA."""
@@ -324,14 +338,18 @@ class Engine:
         self.tell(partial(flow.event, outcome, now))
 
     def _forget(self, flow: Flow) -> None:
-        del self.flows[flow.descriptor]
-        if self.by_peer.get(flow.peer) is flow:
-            del self.by_peer[flow.peer]
-        host = flow.peer[0]
+        flow.over = True
+        del self.flows[flow.name]
+        flow.port.served.add(flow.name)
+        if flow.connected is None:
+            del flow.port.senders[flow.name]
+        else:
+            del self._own[flow.connected.fileno()]
+            flow.connected.close()
+        host = host_of(flow.name)
         left = self.per_host[host] - 1
         if left:
             self.per_host[host] = left
         else:
             del self.per_host[host]
-        self.ports.release(flow.connected, flow.peer)
         flow.close()

@@ -1,34 +1,36 @@
-"""A transfer of the engine: the pure core with its socket, and what will be reported."""
+"""A transfer of the engine: the pure core, what it runs on, and what will be reported."""
 
 import re
 import socket
 
 from tftp.content import Content
+from tftp.mmsg import peer_text
 from tftp.packets import Request
+from tftp.ports import ACK_ROOM, Port
 from tftp.receiver import Receiver
 from tftp.sender import Sender
-from tftp.sockets import Address, peer_text
 from tftp.transfer import Outcome
 from tftp.uploads import Upload
 
-ACK_ROOM = 256  # octets: an ACK, or an ERROR with most of its text
 NEAR_SECONDS = 0.001
 _DEVICE = re.compile(r"SEP[0-9A-Fa-f]{12}")
 
 
 class Flow:
-    """A transfer of the engine."""
+    """A transfer to ``name`` from ``port``, over a socket of its own if it has one.
+
+    ``over`` says that it is no longer the engine's.
+    """
 
     __slots__ = (
         "connected",
         "content",
         "datagram",
-        "descriptor",
-        "peer",
-        "recv",
+        "name",
+        "over",
+        "port",
         "recv_size",
         "request",
-        "send",
         "sender",
         "started",
         "transfer",
@@ -38,9 +40,10 @@ class Flow:
     def __init__(
         self,
         transfer: Sender | Receiver,
-        connected: socket.SocketType,
+        port: Port,
+        connected: socket.SocketType | None,
         *,
-        peer: Address,
+        name: bytes,
         request: Request,
         datagram: bytes,
         now: float,
@@ -49,18 +52,17 @@ class Flow:
     ) -> None:
         self.transfer = transfer
         self.sender = transfer if isinstance(transfer, Sender) else None
+        self.port = port
         self.connected = connected
-        self.descriptor = connected.fileno()
-        self.recv = connected.recv
-        self.send = connected.send
         # of a longer packet enough is left to see that it is too long
         self.recv_size = ACK_ROOM if upload is None else transfer.terms.blksize + 256
-        self.peer = peer
+        self.name = name
         self.request = request
         self.datagram = datagram
         self.started = now
         self.content = content
         self.upload = upload
+        self.over = False
 
     def near(self) -> bool:
         """Whether the peer answers so soon that waiting for it in a recv is worth it."""
@@ -73,7 +75,7 @@ class Flow:
         return {
             "event": "tftp.transfer",
             "device": device_of(self.request.name),
-            "peer": peer_text(self.peer),
+            "peer": peer_text(self.name),
             "outcome": outcome.ending.value,
             "reason": outcome.reason,
             "milliseconds": round((now - self.started) * 1000, 1),

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from conf.addresses import address_text
 from tftp import TftpError
 from tftp.admission import Find, ReplyPolicy
 from tftp.content import Content, ErrorReply, Later
@@ -24,7 +25,6 @@ from tftp.engine import Report
 from tftp.flow import device_of
 from tftp.http_server import HttpServer, Wire
 from tftp.packets import MAX_NAME, ErrorCode
-from tftp.sockets import peer_text
 
 PIECE_BYTES = 64 * 1024
 MAKING_THREADS = 2
@@ -77,7 +77,7 @@ class _Asked:
         return {
             "event": event,
             "device": device_of(self.name),
-            "peer": peer_text((self.host, self.port)),
+            "peer": address_text(self.host, self.port),
             "outcome": outcome,
             "reason": reason,
             "milliseconds": round((time.monotonic() - self.started) * 1000, 1),

@@ -22,9 +22,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from starlette.types import ASGIApp
 
+from conf.addresses import address_text
 from tftp.content import file_key
 from tftp.engine import Report
-from tftp.sockets import peer_text
 
 IDLE_SECONDS = 15.0  # for a request to arrive whole, and between two
 READ_SECONDS = 15
@@ -117,7 +117,7 @@ class HttpServer:
             peer = stream.socket.getpeername()
             with self._counted(peer[0]) as accepted:
                 if accepted:
-                    await self._converse(Wire(stream), peer_text(peer))
+                    await self._converse(Wire(stream), address_text(*peer[:2]))
                 else:
                     self._refused(peer)
 
@@ -161,7 +161,7 @@ class HttpServer:
             self._report(
                 {
                     "event": f"{self._scheme}.refused_connection",
-                    "peer": peer_text(peer),
+                    "peer": address_text(*peer[:2]),
                     "outcome": "refused",
                     "reason": f"{self._open[peer[0]]} connections of this address are open, "
                     f"{self._open.total()} in all",

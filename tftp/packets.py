@@ -130,11 +130,13 @@ def parse_request(datagram: bytes) -> Request:
         raise PacketError("file name", 2, "empty")
     if end - 2 > MAX_NAME:
         raise PacketError("file name", 2, f"longer than {MAX_NAME} octets")
+    name = datagram[2:end].decode("utf-8", "replace")
+    if datagram[end:] == b"\0octet\0":  # nearly always
+        return Request(opcode, name, "octet", _NO_OPTIONS)
     over = datagram.find(b"\0", end + 1)
     if over < 0:
         raise PacketError("mode", end + 1, "no NUL ends it")
     mode = datagram[end + 1 : over].decode("ascii", "replace").lower()
-    name = datagram[2:end].decode("utf-8", "replace")
     options = _options(datagram, over + 1) if len(datagram) > over + 1 else _NO_OPTIONS
     return Request(opcode, name, mode, options)
 

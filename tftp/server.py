@@ -8,15 +8,15 @@ import trio
 from tftp import TftpError
 from tftp.admission import Admission, Find, Limits, Link, ReplyPolicy, Resume
 from tftp.content import Content, ErrorReply, Later
-from tftp.engine import Engine, Report
+from tftp.engine import TICK_SECONDS, Engine, Report
 from tftp.frames import KEPT_BYTES, Frames
+from tftp.listener import Listener
 from tftp.packets import ErrorCode
-from tftp.sockets import listener_on, widen_receive_buffer
+from tftp.sockets import widen_receive_buffer
 from tftp.uploads import Uploads
 
 DEFAULT_LIMITS = Limits()
 RECEIVE_BUFFER = 8 * 1024 * 1024
-SWEEP_SECONDS = 0.01
 MAKING_THREADS = 2
 
 
@@ -68,7 +68,7 @@ async def serve_tftp(
             )
             for bound in sockets:
                 _widen(bound, receive_buffer, report)
-                engine.listen(listener_on(bound), admission.admit)
+                engine.listen(Listener(bound), admission.admit)
             busy = trio.lowlevel.ParkingLot()
             nursery.start_soon(_drain, engine, busy)
             nursery.start_soon(_sweep, engine, busy)
@@ -94,7 +94,7 @@ async def _drain(engine: Engine, busy: trio.lowlevel.ParkingLot) -> None:
 
 async def _until_idle(engine: Engine) -> None:
     while engine.flows:  # noqa: ASYNC110  the engine is plain code and knows no trio events
-        await trio.sleep(SWEEP_SECONDS)
+        await trio.sleep(TICK_SECONDS)
 
 
 async def _sweep(engine: Engine, busy: trio.lowlevel.ParkingLot) -> None:
@@ -102,7 +102,7 @@ async def _sweep(engine: Engine, busy: trio.lowlevel.ParkingLot) -> None:
     while True:
         if not engine.flows:
             await busy.park()
-        await trio.sleep(SWEEP_SECONDS)
+        await trio.sleep(TICK_SECONDS)
         engine.sweep()
 
 

@@ -1,97 +1,51 @@
-"""Datagram sockets for TFTP: who was asked, one socket a transfer, windows in one call."""
+"""Datagram sockets for TFTP: who is gone, what fits the path, windows in one call."""
 
 import errno
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TypeAlias
-
-from conf.addresses import address_text
-from tftp.packets import MAX_REQUEST
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 # Linux numbers that Python 3.11 does not name (linux/in.h, linux/in6.h, linux/udp.h, asm/socket.h)
-_IP_PKTINFO = 8
+_IP_RECVERR = 11
 _IP_MTU = 14
 _IPV6_MTU = 24
+_IPV6_RECVERR = 25
 _UDP_SEGMENT = 103
 _SO_RCVBUFFORCE = 33
 
 _MAX_SEGMENTS = 64  # of one UDP_SEGMENT call
 _MAX_CALL = 65_507  # octets of UDP payload in one call
 _HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}  # IP and UDP
-_PKTINFO = struct.Struct("=I4s4s")  # struct in_pktinfo: interface, local address, header address
-_PKTINFO6 = struct.Struct("=16sI")  # struct in6_pktinfo: address, interface
+_NUMBER = struct.Struct("=I")
+_UNREACHABLE_AT_ONCE = 64
 _NO_SEGMENTATION = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 
 
-@dataclass(frozen=True)
-class Listener:
-    """A bound service socket; ``local`` is its address with port 0."""
+def tell_unreachable(bound: socket.socket) -> None:
+    """Have ``bound``, which is not connected, keep what comes back as undeliverable."""
+    bound.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+    if bound.family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
 
-    socket: socket.socket
-    family: int
-    local: Address
-    wildcard: bool
 
-    def receive(self) -> tuple[bytes, Address, Address]:
-        """A datagram, its sender, and the local address it was sent to (port 0).
-
-        Raises BlockingIOError when there is none.
-        """
-        if not self.wildcard:
-            datagram, peer = self.socket.recvfrom(MAX_REQUEST + 1)
-            return datagram, peer, self.local
-        datagram, notes, _, peer = self.socket.recvmsg(MAX_REQUEST + 1, 64)
-        return datagram, peer, _asked(notes, peer) or self.local
-
-    def answer(self, datagram: bytes, asked: Address, peer: Address) -> None:
-        """Send one datagram from the address that was asked; lost like any if there is no room."""
+def unreachable(bound: socket.socket) -> list[Address]:
+    """The addresses whose ports are closed, as the kernel has learnt since the last call."""
+    found: list[Address] = []
+    for _ in range(_UNREACHABLE_AT_ONCE):
         try:
-            if not self.wildcard:
-                self.socket.sendto(datagram, peer)
-            elif self.family == socket.AF_INET6:
-                note = _PKTINFO6.pack(socket.inet_pton(socket.AF_INET6, asked[0]), 0)
-                self.socket.sendmsg(
-                    [datagram], [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, note)], 0, peer
-                )
-            else:
-                note = _PKTINFO.pack(0, socket.inet_aton(asked[0]), b"")
-                self.socket.sendmsg([datagram], [(socket.IPPROTO_IP, _IP_PKTINFO, note)], 0, peer)
+            _, notes, _, peer = bound.recvmsg(0, 256, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
         except OSError:
-            return
+            break
+        # struct sock_extended_err (ip(7)) begins with the error's number
+        if any(_NUMBER.unpack_from(note)[0] == errno.ECONNREFUSED for _, _, note in notes):
+            found.append(peer)
+    return found
 
 
-def listener_on(bound: socket.socket) -> Listener:
-    """Make a bound socket a service socket; a wildcard one learns which address was asked."""
-    bound.setblocking(False)  # noqa: FBT003  the standard library's own signature
-    host, _, *rest = bound.getsockname()
-    wildcard = host in {"0.0.0.0", "::"}  # noqa: S104  recognised here, not bound
-    if wildcard:
-        if bound.family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        bound.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-    local: Address = (host, 0, *rest) if rest else (host, 0)
-    return Listener(bound, bound.family, local, wildcard)
-
-
-def _asked(notes: list[tuple[int, int, bytes]], peer: Address) -> Address | None:
-    for level, kind, data in notes:
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-            host = socket.inet_ntop(socket.AF_INET, _PKTINFO.unpack_from(data)[1])
-            return (f"::ffff:{host}", 0, 0, 0) if ":" in peer[0] else (host, 0)
-        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-            octets, interface = _PKTINFO6.unpack_from(data)
-            host = socket.inet_ntop(socket.AF_INET6, octets)
-            return (host, 0, 0, interface if host.startswith("fe80") else 0)
-    return None
-
-
-def transfer_socket(
-    family: int, local: Address, peer: Address, *, shared: bool = False
-) -> socket.SocketType:
-    """A connected socket from a port of its own: the kernel checks the peer's TID from here on.
+def transfer_socket(family: int, local: Address, peer: Address) -> socket.SocketType:
+    """A connected socket from ``local``, a port that others may share: the kernel checks the TIDs.
 
     Its calls block unless MSG_DONTWAIT says otherwise; a recv waits for two ticks of the kernel at
     most, some milliseconds. Raises OSError, for one when descriptors run out.
@@ -99,8 +53,7 @@ def transfer_socket(
     # the C type: the Python class around it takes as long as the system call
     made = socket.SocketType(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
     try:
-        if shared:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 1000))
         made.bind(local)
         made.connect(peer)
@@ -156,8 +109,3 @@ def widen_receive_buffer(bound: socket.socket, wanted: int) -> int:
 def _buffer(bound: socket.socket) -> int:
     # the kernel doubles what it is asked for, to have room for its own bookkeeping
     return bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-
-
-def peer_text(peer: Address) -> str:
-    """Address and port in words."""
-    return address_text(peer[0], peer[1])
