@@ -35,6 +35,8 @@ class EventLog:
         self.path = path
         self.lost = 0
         self._max_bytes = max_bytes
+        self._together = min(TOGETHER_BYTES, max_bytes)
+        self._encode = msgspec.json.Encoder().encode
         self._kept_files = kept_files
         self._readers = tuple(readers)
         self._descriptor = self._open()
@@ -47,8 +49,8 @@ class EventLog:
     def report(self, event: Event) -> None:
         """Take one event; its time (RFC 3339, UTC, milliseconds) is added here."""
         stamped = {"time": self._now(), **event}
-        line = msgspec.json.encode(stamped) + b"\n"
-        if self._octets + len(line) > min(TOGETHER_BYTES, self._max_bytes):
+        line = self._encode(stamped) + b"\n"
+        if self._octets + len(line) > self._together:
             self._write()
         self._lines.append(line)
         self._octets += len(line)

@@ -76,7 +76,7 @@ class Flow:
             "event": "tftp.transfer",
             "device": device_of(self.request.name),
             "peer": peer_text(self.name),
-            "outcome": outcome.ending.value,
+            "outcome": str(outcome.ending),
             "reason": outcome.reason,
             "milliseconds": round((now - self.started) * 1000, 1),
             "file": self.request.name,
@@ -100,4 +100,4 @@ class Flow:
 def device_of(name: str) -> str | None:
     """The SEP name in a requested name, in its usual spelling."""
     found = _DEVICE.search(name)
-    return f"SEP{found.group()[3:].upper()}" if found else None
+    return found.group().upper() if found else None

@@ -20,7 +20,7 @@ from tftp.mmsg import Inbox, Outbox, address_of, name_of
 from tftp.options import Terms
 from tftp.packets import MAX_REQUEST, ErrorCode, Opcode, encode_error
 from tftp.sender import Sender  # noqa: TC001  annotations stay real for mypyc
-from tftp.sockets import Address, tell_unreachable, transfer_socket, unreachable
+from tftp.sockets import Address, never_fragment, tell_unreachable, transfer_socket, unreachable
 
 PORTS = 64  # of a local address
 TURN = 64  # transfers that begin on a port before the next has its turn
@@ -54,6 +54,7 @@ class Port:
             # after the bind, so that the port was nobody's; now sockets of transfers may share it
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tell_unreachable(self.socket)
+            never_fragment(self.socket)
             self.bound: Address = self.socket.getsockname()
         except OSError:
             self.socket.close()

@@ -8,6 +8,8 @@ from typing import TypeAlias
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 # Linux numbers that Python 3.11 does not name (linux/in.h, linux/in6.h, linux/udp.h, asm/socket.h)
+_IP_MTU_DISCOVER = 10
+_IP_PMTUDISC_DO = 2
 _IP_RECVERR = 11
 _IP_MTU = 14
 _IPV6_MTU = 24
@@ -21,6 +23,11 @@ _HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}  # IP and UDP
 _NUMBER = struct.Struct("=I")
 _UNREACHABLE_AT_ONCE = 64
 _NO_SEGMENTATION = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
+
+
+def never_fragment(bound: socket.socket) -> None:
+    """For datagrams that fit every path: the kernel need not number their fragments."""
+    bound.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
 
 
 def tell_unreachable(bound: socket.socket) -> None:
