@@ -18,6 +18,6 @@ def settle() -> None:
 
 
 def allow_all_descriptors() -> None:
-    """Raise the limit of open files as far as the system lets this user: a phone takes one."""
+    """Raise the limit of open files as far as the system lets this user."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -189,7 +189,7 @@ class Admission:
             return False
         if flow.datagram == datagram and flow.transfer.outcome is None:
             if isinstance(flow.transfer, Sender) and not flow.transfer.proven:
-                with suppress(OSError):  # who asked before is gone; another has its port now
+                with suppress(OSError):  # who asked before is gone
                     self._engine.send(flow, flow.transfer.again(now))
                     return True
             elif now - flow.started < _REPEAT_SECONDS or flow.transfer.progressing:
@@ -249,11 +249,12 @@ class Admission:
 
     def _read(self, arrival: "_Arrival", request: Request, content: Content) -> None:
         terms = self._terms(request, None, content.size)
-        port = self._port(arrival, request, content.close)
+        shared = self._link is None and shares(content.size, terms)
+        port = self._port(arrival, request, content.close, shared=shared)
         if port is None:
             return
         connected = None
-        if self._link is not None or not shares(content.size, terms):
+        if not shared:
             connected = self._connect(arrival, request, port, content.close)
             if connected is None:
                 return
@@ -284,7 +285,7 @@ class Admission:
         if isinstance(upload, ErrorReply):
             self._refuse(arrival, request, upload)
             return
-        port = self._port(arrival, request, upload.abort)
+        port = self._port(arrival, request, upload.abort, shared=False)
         if port is None:
             return
         connected = self._connect(arrival, request, port, upload.abort)
@@ -321,7 +322,7 @@ class Admission:
         self._engine.start(flow, self._engine.clock())
 
     def _port(
-        self, arrival: "_Arrival", request: Request, let_go: Callable[[], None]
+        self, arrival: "_Arrival", request: Request, let_go: Callable[[], None], *, shared: bool
     ) -> Port | None:
         """Where the transfer runs from; None if there is no socket to be had, which is answered."""
         before = self._engine.flows.get(arrival.name)
@@ -329,7 +330,7 @@ class Admission:
             self._engine.supersede(before, arrival.now)
         ports, family = self._engine.ports, arrival.listener.family
         try:
-            return ports.share(family, arrival.asked, arrival.name)
+            return ports.port(family, arrival.asked, arrival.name, shared=shared)
         except OSError as error:
             self._busy(arrival, request, let_go, error)
             return None

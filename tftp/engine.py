@@ -1,4 +1,4 @@
-"""All transfers of a service: one epoll of connected sockets, drained without an await.
+"""All transfers of a service: one epoll of their sockets, drained without an await.
 
 Theory of operation. Small files go out of ports that transfers share, larger ones out of a socket
 of their own (:mod:`tftp.ports`). All these sockets and the service sockets sit in one private
@@ -23,7 +23,7 @@ from typing import TypeAlias
 from tftp.flow import Flow
 from tftp.frames import HEAD
 from tftp.listener import Listener
-from tftp.mmsg import host_of
+from tftp.mmsg import AT_ONCE, host_of
 from tftp.ports import Port, TransferPorts
 from tftp.sockets import Address, send_window
 from tftp.timer import LEAST_SECONDS
@@ -38,6 +38,7 @@ EVENTS_AT_ONCE = 16  # sockets looked at before the time; each may have a call f
 TICK_SECONDS = 0.01  # how late a deadline is met at worst, if nothing else is late
 RECHECK_SECONDS = 0.1  # a deadline that an answer moved nearer is noticed this late at worst
 HALF_OPEN_LOOKED_AT = 64  # of the oldest transfers
+PORT_CALLS = 8  # that are read of a port, to hear what one peer has said there
 ALONE_BLOCKS = 32  # of one transfer before the others are looked at again
 
 
@@ -52,6 +53,7 @@ class Engine:
         self._report = report
         self._admit: Admit | None = None
         self._listeners: dict[int, Listener] = {}
+        self._listening = False
         self._wheel: dict[int, list[Flow]] = {}
         self._tick = int(clock() / TICK_SECONDS)  # the last one that was looked at
         self._untold: list[Callable[[], Mapping[str, object]]] | None = None  # while drained
@@ -67,13 +69,15 @@ class Engine:
         self._admit = admit
         self._listeners[listener.descriptor] = listener
         self._epoll.register(listener.descriptor, select.EPOLLIN)
+        self._listening = True
         self.ports.serve(listener.family)
 
     def stop_listening(self) -> None:
         """No further requests; running transfers go on."""
-        for descriptor in self._listeners:
-            self._epoll.unregister(descriptor)
-        self._listeners.clear()
+        if self._listening:
+            for descriptor in self._listeners:  # what is being made is answered yet
+                self._epoll.unregister(descriptor)
+            self._listening = False
 
     def close(self) -> None:
         """End everything at once."""
@@ -146,7 +150,7 @@ class Engine:
             events = poll(LINGER_SECONDS, EVENTS_AT_ONCE)
 
     def _each(self, events: list[tuple[int, int]], now: float) -> None:
-        """Take one datagram from each socket that has one."""
+        """Take a datagram from each transfer's socket that has one, from a port as many as go."""
         own, ports = self._own, self.ports.ports
         for descriptor, what in events:
             flow = own.get(descriptor)
@@ -176,8 +180,8 @@ class Engine:
             else:
                 self._take(flow, datagram, now)
 
-    def _heard(self, port: Port, now: float) -> None:
-        """Take what has come to ``port``, as much as goes into a call."""
+    def _heard(self, port: Port, now: float) -> int:
+        """Take what has come to ``port``, as much as goes into a call; answers how many."""
         inbox = self.ports.inbox(port)
         senders, names, datagrams = port.senders, port.names, port.datagrams
         for n, name, head, length in zip(
@@ -185,7 +189,8 @@ class Engine:
         ):
             sender = senders.get(name)
             if sender is None:
-                port.stranger(name, head)
+                if length >= HEAD:
+                    port.stranger(name, head)
                 continue
             # as in _each
             if head == sender.expected and length == HEAD:
@@ -199,11 +204,13 @@ class Engine:
                     continue
             self._take(self.flows[name], inbox.datagram(n), now)
         self.ports.filled.add(port)
+        return len(inbox.names)
 
     def _gone(self, port: Port, now: float) -> None:
         for name in port.gone():
             flow = self.flows.get(name)
             if flow is not None and flow.port is port:
+                port.unsay(name)
                 flow.transfer.gone()
                 self._ended(flow, now)
 
@@ -223,7 +230,10 @@ class Engine:
     def hear(self, flow: Flow, now: float) -> None:
         """Take what the peer of ``flow`` has said so far, before its turn comes."""
         if flow.connected is None:
-            self._heard(flow.port, now)
+            self._gone(flow.port, now)
+            for _ in range(PORT_CALLS):
+                if flow.over or self._heard(flow.port, now) < AT_ONCE:
+                    return
             return
         for _ in range(ALONE_BLOCKS):
             if flow.transfer.outcome is not None:
@@ -256,8 +266,8 @@ class Engine:
     def sweep(self) -> None:
         """Retransmit, or end, what is due."""
         now = self.clock()
-        for tick in range(self._tick + 1, int(now / TICK_SECONDS) + 1):
-            self._tick = tick
+        self._tick = int(now / TICK_SECONDS)
+        for tick in sorted(tick for tick in self._wheel if tick <= self._tick):
             for flow in self._wheel.pop(tick, ()):
                 if flow.over or (flow.transfer.deadline <= now and not self._waited(flow, now)):
                     continue
@@ -340,6 +350,8 @@ class Engine:
     def _forget(self, flow: Flow) -> None:
         flow.over = True
         del self.flows[flow.name]
+        if not self.flows:
+            self._wheel.clear()  # nothing keeps a content until the next transfer
         flow.port.served.add(flow.name)
         if flow.connected is None:
             del flow.port.senders[flow.name]

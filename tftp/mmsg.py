@@ -19,7 +19,7 @@ from tftp.sockets import Address
 AT_ONCE = 64  # datagrams of a call
 HEAD = 4  # octets of an ACK, and of what tells one datagram from another
 _IPV4_OCTETS = 4
-_NOTES = 64  # octets of ancillary data: the address that was asked, of either family
+_NOTES = 128  # octets of ancillary data: the address that was asked, and what else came along
 _IN = Struct("=H2s4s8x")  # struct sockaddr_in: family, port, address
 _IN6 = Struct("=H2s4x16sI")  # struct sockaddr_in6: family, port, flow, address, scope
 _WORD: Final = "L"  # of the type codes the one that is as wide as size_t
@@ -175,18 +175,21 @@ class Outbox:
 
     def send(
         self, descriptor: int, names: list[bytes], datagrams: list[bytes], note: bytes = b""
-    ) -> None:
+    ) -> bool:
         """Send each of ``datagrams`` to each of ``names``, with ``note`` as ancillary data.
 
-        What finds no room is left out, as the network may lose it too.
+        What finds no room is left out, as the network may lose it too; also what is too long for
+        its path: False says that there was such.
         """
         if note != self._note:
             self._note = note
             self._buffers.noted[:] = memoryview(array(_WORD, [len(note)] * AT_ONCE))
             self._buffers.notes[:] = note.ljust(_NOTES, b"\0") * AT_ONCE
+        fits = True
         for start in range(0, len(names), AT_ONCE):
             self._fill(names[start : start + AT_ONCE], datagrams[start : start + AT_ONCE])
-            self._push(descriptor, min(AT_ONCE, len(names) - start))
+            fits = self._push(descriptor, min(AT_ONCE, len(names) - start)) and fits
+        return fits
 
     def _fill(self, names: list[bytes], datagrams: list[bytes]) -> None:
         made = self._buffers
@@ -197,17 +200,20 @@ class Outbox:
         made.bases[: len(bases)] = memoryview(bases)
         made.lengths[: len(lengths)] = memoryview(lengths)
 
-    def _push(self, descriptor: int, count: int) -> None:
+    def _push(self, descriptor: int, count: int) -> bool:
         size = ctypes.sizeof(_Message)
-        done, failed = 0, -1
+        done, failed, fits = 0, -1, True
         while done < count:
             messages = ctypes.byref(self._buffers.messages, done * size)
             sent = self._send(descriptor, messages, count - done, socket.MSG_DONTWAIT)
+            number = ctypes.get_errno()
             if sent > 0:
                 done += sent
-            elif ctypes.get_errno() in {errno.EAGAIN, errno.ENOBUFS}:
-                return
+            elif number in {errno.EAGAIN, errno.ENOBUFS}:
+                break
             elif failed == done:  # twice: it is this datagram's, not what the socket had to tell
+                fits = fits and number != errno.EMSGSIZE
                 done += 1
             else:
                 failed = done
+        return fits

@@ -1,15 +1,16 @@
-"""The ports that transfers run from, each shared by some of them.
+"""The ports that transfers run from, each by some of them.
 
 A small file in lockstep is what a thousand phones ask for at once, and a socket for it would cost
 more than half of its blocks do. Such a transfer has only a port: one unconnected socket takes the
 datagrams of all transfers there in one call and sends their answers in another. A larger one has a
-socket of its own, bound to one of these ports and connected, so that the kernel sorts out what is
-for it. Either way a transfer is known by both its TIDs (RFC 1350 section 4).
+socket of its own, connected, so that the kernel sorts out what is for it; it is bound to a port on
+which an unconnected socket hears whom the kernel knows no transfer of. Either way a transfer is
+known by both its TIDs (RFC 1350 section 4).
 
-What reaches a port from an address that has no transfer there is a stranger's: it is answered with
-ERROR 5, and the transfers go on. What the peer of a transfer that ended repeats is swallowed. A
-peer meets a port again only after all the others had their turn, so that nothing it says about one
-transfer counts for the next.
+Whoever sends DATA, ACK or OACK to a port and has no transfer there is a stranger: he is answered
+with ERROR 5, and the transfers go on. What the peer of a transfer that ended repeats is swallowed.
+A peer gets another port each time, as long as there is one it had no transfer on lately, so that
+nothing it says about one counts for the next.
 """
 
 import select
@@ -20,15 +21,18 @@ from tftp.mmsg import Inbox, Outbox, address_of, name_of
 from tftp.options import Terms
 from tftp.packets import MAX_REQUEST, ErrorCode, Opcode, encode_error
 from tftp.sender import Sender  # noqa: TC001  annotations stay real for mypyc
-from tftp.sockets import Address, never_fragment, tell_unreachable, transfer_socket, unreachable
+from tftp.sockets import Address, set_fragmenting, tell_unreachable, transfer_socket, unreachable
 
-PORTS = 64  # of a local address
+PORTS = 64  # of a local address, shared ones, and as many for sockets
 TURN = 64  # transfers that begin on a port before the next has its turn
-SHARED_BLKSIZE = 512  # octets: it fits every path, and an unconnected socket does not know its own
+SHARED_BLKSIZE = (
+    512  # octets: it fits nearly every path, whose MTU an unconnected socket cannot ask
+)
 SHARED_OCTETS = 64 * 1024  # of a file; one that is larger is worth a socket
 ACK_ROOM = 256  # octets: an ACK, or an ERROR with most of its text
 _DATA_ROOM = max(SHARED_BLKSIZE + HEAD, MAX_REQUEST)  # octets: DATA, OACK, ERROR
-_ERROR = Opcode.ERROR.to_bytes(2, "big")
+_STRANGE = {code.to_bytes(2, "big") for code in (Opcode.DATA, Opcode.ACK, Opcode.OACK)}
+_PRIVILEGED = 1024 >> 8  # of a port's two octets the first
 _UNKNOWN_TID = encode_error(ErrorCode.UNKNOWN_TID, "unknown transfer ID")
 
 
@@ -46,15 +50,16 @@ class Port:
         "socket",
     )
 
-    def __init__(self, family: int, local: Address) -> None:
+    def __init__(self, family: int, local: Address, *, shared: bool) -> None:
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.family = family
         try:
             self.socket.bind(local)
-            # after the bind, so that the port was nobody's; now sockets of transfers may share it
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tell_unreachable(self.socket)
-            never_fragment(self.socket)
+            if shared:
+                tell_unreachable(self.socket)
+                set_fragmenting(self.socket, allowed=False)
+            else:  # after the bind, so that the port was nobody's; now other sockets may join
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.bound: Address = self.socket.getsockname()
         except OSError:
             self.socket.close()
@@ -66,8 +71,11 @@ class Port:
         self.datagrams: list[bytes] = []
 
     def stranger(self, name: bytes, head: bytes) -> None:
-        """Answer what ``name`` said, who has no transfer here."""
-        if name not in self.served and head[:2] != _ERROR:  # an ERROR is never answered
+        """Answer what ``name`` said, ``HEAD`` octets or more, who has no transfer here.
+
+        An ERROR is never answered, nor a service on a privileged port: both might answer again.
+        """
+        if head[:2] in _STRANGE and name[2] >= _PRIVILEGED and name not in self.served:
             self.names.append(name)
             self.datagrams.append(_UNKNOWN_TID)
 
@@ -88,7 +96,7 @@ class TransferPorts:
     def __init__(self, epoll: select.epoll) -> None:
         self.ports: dict[int, Port] = {}
         self._epoll = epoll
-        self._homes: dict[tuple[int, Address], _Home] = {}
+        self._homes: dict[tuple[int, Address, bool], _Home] = {}
         self._boxes: dict[int, tuple[Inbox, Outbox]] = {}
         self.filled: set[Port] = set()  # those where something waits to be sent
 
@@ -96,15 +104,35 @@ class TransferPorts:
         """Have ready what the ports of ``family`` need."""
         self._boxes[family] = Inbox(family, ACK_ROOM), Outbox(family, _DATA_ROOM)
 
-    def share(self, family: int, local: Address, name: bytes) -> Port:
-        """A port at ``local`` (port 0) for a transfer to ``name``. Raises OSError."""
-        home = self._homes.get((family, local))
+    def port(self, family: int, local: Address, name: bytes, *, shared: bool) -> Port:
+        """A port at ``local`` (port 0) for a transfer to ``name``. Raises OSError.
+
+        If it is not ``shared``, the transfer is to be given a socket on it by :meth:`connect`.
+        """
+        key = family, local, shared
+        home = self._homes.get(key)
         if home is None:
-            home = self._homes[family, local] = _Home()
-        if not home.left or name in home.ports[home.turn].served:
-            self._next(home, family, local)
+            home = self._homes[key] = _Home()
+        if home.left == 0:
+            home.turn, home.left = (home.turn + 1) % PORTS, TURN
+            if home.turn < len(home.ports):
+                home.ports[home.turn].served.clear()
         home.left -= 1
-        return home.ports[home.turn]
+        for step in range(PORTS):
+            place = (home.turn + step) % PORTS
+            if place >= len(home.ports):
+                try:
+                    home.ports.append(self._new(family, local, shared=shared))
+                except OSError:
+                    if not home.ports:
+                        raise
+                    break
+                place = len(home.ports) - 1
+            if name not in home.ports[place].served:
+                return home.ports[place]
+        port = home.ports[home.turn % len(home.ports)]
+        port.served.discard(name)
+        return port
 
     def connect(self, port: Port, name: bytes) -> socket.SocketType:
         """A socket from ``port`` that is connected to ``name``. Raises OSError."""
@@ -128,7 +156,9 @@ class TransferPorts:
         """Send what waits."""
         for port in self.filled:
             if port.names:
-                self._boxes[port.family][1].send(port.descriptor, port.names, port.datagrams)
+                outbox = self._boxes[port.family][1]
+                if not outbox.send(port.descriptor, port.names, port.datagrams):
+                    set_fragmenting(port.socket, allowed=True)  # the next copy gets through
                 port.names.clear()
                 port.datagrams.clear()
         self.filled.clear()
@@ -140,15 +170,15 @@ class TransferPorts:
         self.ports.clear()
         self._homes.clear()
 
-    def _next(self, home: "_Home", family: int, local: Address) -> None:
-        turn = (home.turn + 1) % PORTS
-        if turn == len(home.ports):
-            port = Port(family, local)
-            self.ports[port.descriptor] = port
+    def _new(self, family: int, local: Address, *, shared: bool) -> Port:
+        port = Port(family, local, shared=shared)
+        try:
             self._epoll.register(port.descriptor, select.EPOLLIN)
-            home.ports.append(port)
-        home.turn, home.left = turn, TURN
-        home.ports[turn].served.clear()
+        except OSError:
+            port.socket.close()
+            raise
+        self.ports[port.descriptor] = port
+        return port
 
 
 class _Home:

@@ -51,9 +51,10 @@ async def serve_tftp(
     try:
         async with trio.open_nursery() as nursery:
             limiter = trio.CapacityLimiter(MAKING_THREADS)
+            busy = trio.lowlevel.ParkingLot()
 
             def make(later: Later, resume: Resume) -> None:
-                nursery.start_soon(_make, later, resume, limiter)
+                nursery.start_soon(_make, later, resume, limiter, busy)
 
             admission = Admission(
                 engine,
@@ -69,7 +70,6 @@ async def serve_tftp(
             for bound in sockets:
                 _widen(bound, receive_buffer, report)
                 engine.listen(Listener(bound), admission.admit)
-            busy = trio.lowlevel.ParkingLot()
             nursery.start_soon(_drain, engine, busy)
             nursery.start_soon(_sweep, engine, busy)
             task_status.started()
@@ -106,7 +106,12 @@ async def _sweep(engine: Engine, busy: trio.lowlevel.ParkingLot) -> None:
         engine.sweep()
 
 
-async def _make(later: Later, resume: Resume, limiter: trio.CapacityLimiter) -> None:
+async def _make(
+    later: Later,
+    resume: Resume,
+    limiter: trio.CapacityLimiter,
+    busy: trio.lowlevel.ParkingLot,
+) -> None:
     made: Content | ErrorReply | Exception
     try:
         made = await trio.to_thread.run_sync(later.make, limiter=limiter)
@@ -115,6 +120,7 @@ async def _make(later: Later, resume: Resume, limiter: trio.CapacityLimiter) -> 
     except Exception as error:  # noqa: BLE001  one request must not end the service for all
         made = error
     resume(made)
+    busy.unpark_all()  # it may have begun a transfer
 
 
 def _widen(bound: socket.socket, wanted: int, report: Report) -> None:

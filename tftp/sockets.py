@@ -9,6 +9,7 @@ Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 # Linux numbers that Python 3.11 does not name (linux/in.h, linux/in6.h, linux/udp.h, asm/socket.h)
 _IP_MTU_DISCOVER = 10
+_IP_PMTUDISC_DONT = 0
 _IP_PMTUDISC_DO = 2
 _IP_RECVERR = 11
 _IP_MTU = 14
@@ -22,12 +23,14 @@ _MAX_CALL = 65_507  # octets of UDP payload in one call
 _HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}  # IP and UDP
 _NUMBER = struct.Struct("=I")
 _UNREACHABLE_AT_ONCE = 64
+_DISCARDED = 1024
 _NO_SEGMENTATION = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 
 
-def never_fragment(bound: socket.socket) -> None:
-    """For datagrams that fit every path: the kernel need not number their fragments."""
-    bound.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
+def set_fragmenting(bound: socket.socket, *, allowed: bool) -> None:
+    """Whether IPv4 datagrams may be fragmented; the kernel numbers those that may, which costs."""
+    how = _IP_PMTUDISC_DONT if allowed else _IP_PMTUDISC_DO
+    bound.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, how)
 
 
 def tell_unreachable(bound: socket.socket) -> None:
@@ -64,10 +67,20 @@ def transfer_socket(family: int, local: Address, peer: Address) -> socket.Socket
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 1000))
         made.bind(local)
         made.connect(peer)
+        _discard(made)
     except OSError:
         made.close()
         raise
     return made
+
+
+def _discard(connected: socket.SocketType) -> None:
+    """Drop what came before it was connected: that may be anybody's."""
+    for _ in range(_DISCARDED):
+        try:
+            connected.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
 
 
 def path_blksize(connected: socket.SocketType) -> int:

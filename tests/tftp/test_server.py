@@ -4,7 +4,7 @@ import errno
 import os
 import random
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import pytest
@@ -282,6 +282,39 @@ async def test_a_wildcard_answers_from_the_address_that_was_asked(folder, asked)
                 client.service = (asked, service.port)
                 assert (await client.rrq(name))[: len(start)] == start
                 assert client.peer[0] == asked
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("0.0.0.0", ["127.0.0.1", "127.0.0.7", "127.0.0.8"]),
+        ("::", ["127.0.0.1", "::1", "127.0.0.7"]),
+    ],
+)
+async def test_many_at_once_are_answered_each_from_the_address_it_asked(folder, host, asked):
+    """More than go into one call, and of each kind of answer."""
+    wanted = {
+        b"one": DATA_1 + (folder / "one").read_bytes(),
+        b"exact": DATA_1 + (folder / "exact").read_bytes()[:512],
+        b"missing": ERROR + b"\0\1",
+        b"n" * 600: ERROR + b"\0\4",
+    }
+    async with serving(folder, host=host) as service:
+        with ExitStack() as held:
+            phones = []
+            for number in range(180):
+                name, address = list(wanted)[number % 4], asked[number % len(asked)]
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                sock = held.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+                sock.sendto(b"\0\1" + name + b"\0octet\0", (address, service.port))
+                phones.append((sock, name, address))
+            for sock, name, address in phones:
+                client = Phone(trio.socket.from_stdlib_socket(sock), ())
+                assert (await client.hear()).startswith(wanted[name])
+                assert client.peer[0] == address
+                if name == b"exact":
+                    assert await client.goes_on(1)
 
 
 @pytest.mark.parametrize("host", ["::1", "::"])

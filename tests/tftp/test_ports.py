@@ -1,0 +1,214 @@
+"""Ports that transfers share: who is heard there, who is not, and what may go wrong between."""
+
+import errno
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+import trio
+
+from tests.tftp.conftest import Phone, phone, serving
+from tftp import ports
+from tftp.content import ErrorReply, Later
+from tftp.engine import Engine
+from tftp.mmsg import Outbox, name_of
+from tftp.packets import ErrorCode
+from tftp.root import Root
+
+DATA_1 = b"\0\3\0\1"
+RRQ_CONFIG = b"\0\1config\0octet\0"
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """The engines that were made."""
+    made = []
+
+    class Seen(Engine):
+        def __init__(self, **keywords) -> None:
+            super().__init__(**keywords)
+            made.append(self)
+
+    monkeypatch.setattr("tftp.server.Engine", Seen)
+    return made
+
+
+async def whole(client: Phone, name: bytes) -> None:
+    """Fetch a file of one block."""
+    assert (await client.rrq(name))[:4] == DATA_1
+    await client.tell(b"\0\4\0\1")
+
+
+async def test_a_peer_that_always_asks_from_one_port_does_not_make_others_strangers(folder):
+    async with serving(folder) as service, phone(service) as client, phone(service) as other:
+        await whole(other, b"one")
+        for _ in range(ports.PORTS + 2):
+            service.events.clear()
+            await whole(client, b"one")
+            await service.event(file="one")
+        await other.tell(b"\0\4\0\1")
+        assert await other.silent()
+
+
+async def test_who_asks_anew_from_the_port_of_one_that_went_away_is_served(folder, monkeypatch):
+    """The kernel tells of the closed port only after the new request has come."""
+    real = Outbox.send
+    anew = []
+
+    def send(self, descriptor, names, datagrams, note=b""):
+        sent = real(self, descriptor, names, datagrams, note)
+        if not anew and names and names[0] == name_of(where):
+            anew.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            anew[0].bind(where)
+            anew[0].sendto(RRQ_CONFIG, (service.host, service.port))
+        return sent
+
+    monkeypatch.setattr(Outbox, "send", send)
+    async with serving(folder) as service:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first:
+            first.bind(("127.0.0.1", 0))
+            where = first.getsockname()
+            first.sendto(RRQ_CONFIG, (service.host, service.port))
+        await service.event(file="config", outcome="gone")
+        with anew[0] as second:
+            client = Phone(trio.socket.from_stdlib_socket(second), ())
+            assert (await client.hear())[:4] == DATA_1
+            assert await client.goes_on(1)
+
+
+async def test_a_last_ack_is_heard_although_another_peer_of_the_port_is_gone(folder, engine):
+    async with serving(folder) as service:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+            client = Phone(trio.socket.from_stdlib_socket(plain), (service.host, service.port))
+            datagram, last = await client.ask(RRQ_CONFIG), 1
+            while len(datagram) == 516:
+                datagram, last = await client.ack(last), last + 1
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                other.bind(("127.0.0.1", 0))
+                gone = other.getsockname()
+            port = next(iter(engine[0].ports.ports.values()))
+            plain.sendto(b"noise", client.service)  # so that the service port is read first
+            port.socket.sendto(b"\0\3\0\1", gone)
+            plain.sendto(b"\0\4" + last.to_bytes(2, "big"), client.peer)
+            plain.sendto(RRQ_CONFIG, client.service)
+            assert (await client.hear(0.5))[:4] == DATA_1
+        assert (await service.event(file="config"))["outcome"] == "done"
+
+
+async def test_what_comes_before_a_socket_is_connected_is_nobodys(folder, monkeypatch):
+    stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    class Raced(socket.SocketType):
+        def connect(self, peer) -> None:
+            stranger.sendto(b"\0\5\0\0not yours\0", self.getsockname())
+            super().connect(peer)
+
+    with stranger:
+        async with serving(folder) as service, phone(service) as client:
+            monkeypatch.setattr("socket.SocketType", Raced)
+            assert (await client.rrq(b"config", b"windowsize", b"4"))[:2] == b"\0\6"
+            assert (await client.ack(0))[:4] == DATA_1
+
+
+async def test_without_a_descriptor_small_files_go_out_of_the_ports_there_are(folder, monkeypatch):
+    async with serving(folder) as service, phone(service) as client:
+        await whole(client, b"one")
+
+        def none_left(*_, **__):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        monkeypatch.setattr(ports, "Port", none_left)
+        await whole(client, b"exact")
+
+
+async def test_what_was_made_is_sent_again_if_it_is_lost(folder):
+    files = Root(folder)
+    async with (
+        serving(folder, find=lambda name, _: Later(lambda: files.open(name))) as service,
+        phone(service) as client,
+    ):
+        assert (await client.rrq(b"one"))[:4] == DATA_1
+        assert (await client.hear())[:4] == DATA_1
+
+
+async def test_what_was_asked_before_a_stop_is_answered(folder):
+    files, stop, go_on = Root(folder), trio.Event(), []
+
+    def late():
+        trio.from_thread.run(go_on[0].wait)
+        return ErrorReply(ErrorCode.NOT_FOUND, "late")
+
+    go_on.append(trio.Event())
+
+    def find(name, _):
+        return Later(late) if name == "late" else files.open(name)
+
+    async with (
+        serving(folder, find=find, stop=stop) as service,
+        phone(service) as running,
+        phone(service) as client,
+    ):
+        await client.sock.sendto(b"\0\1late\0octet\0", client.service)
+        await running.rrq(b"config")
+        stop.set()
+        await trio.testing.wait_all_tasks_blocked()
+        go_on[0].set()
+        assert await client.hear() == b"\0\5\0\1late\0"
+
+
+@pytest.mark.parametrize(
+    ("source", "head", "answered"),
+    [
+        (40_000, b"\0\4\0\1", True),
+        (40_000, b"\0\3\0\1", True),
+        (40_000, b"\0\5\0\1", False),
+        (40_000, b"text", False),
+        (19, b"\0\4\0\1", False),  # chargen answers whatever it gets
+    ],
+)
+def test_strangers_are_answered_where_it_cannot_go_round(source, head, answered):
+    port = ports.Port(socket.AF_INET, ("127.0.0.1", 0), shared=True)
+    with port.socket:
+        port.stranger(name_of(("127.0.0.1", source)), head)
+        assert bool(port.names) is answered
+
+
+async def test_a_datagram_too_short_to_be_one_is_not_answered(folder):
+    async with serving(folder) as service, phone(service) as client, phone(service) as other:
+        await client.rrq(b"config")
+        for short in (b"", b"\0\4", b"\0\4\0"):
+            await other.sock.sendto(short, client.peer)
+        assert await other.silent()
+        assert await client.goes_on(1)
+
+
+SMALL_PATH = """
+import pathlib, sys, trio
+from tests.tftp.conftest import phone, serving
+
+async def main():
+    async with serving(pathlib.Path(sys.argv[1])) as service, phone(service) as client:
+        print((await client.rrq(b"config"))[:4])
+
+trio.run(main)
+"""
+
+
+def test_a_path_smaller_than_a_block_gets_fragments(folder):
+    unshare = shutil.which("unshare")
+    space = [str(unshare), "--map-root-user", "--net", "sh", "-c"]
+    alone = "ip link set lo mtu 400 up"
+    if unshare is None or subprocess.run([*space, alone], check=False).returncode:
+        pytest.skip("no network namespace of its own is to be had here")
+    asked = f'{alone} && exec "$0" -c "$1" "$2"'
+    done = subprocess.run(
+        [*space, asked, sys.executable, SMALL_PATH, folder],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout == f"{DATA_1!r}\n"
