@@ -252,16 +252,19 @@ class Engine:
 
     def _alone(self, descriptor: int) -> None:
         """Nobody else has anything: wait in the recv of one near peer, one call less a block."""
+        flow = self._own.get(descriptor)
+        if flow is None or flow.connected is None:
+            return
+        recv, clock = flow.connected.recv, self.clock
         for _ in range(ALONE_BLOCKS):
-            flow = self._own.get(descriptor)
-            if flow is None or flow.connected is None or not flow.near():
+            if flow.over or not flow.near():
                 return
             try:
-                datagram = flow.connected.recv(flow.recv_size, 0)
+                datagram = recv(flow.recv_size, 0)
             except OSError as error:
-                self._failed(flow, error, self.clock())
+                self._failed(flow, error, clock())
                 return
-            self._take(flow, datagram, self.clock())
+            self._take(flow, datagram, clock())
 
     def sweep(self) -> None:
         """Retransmit, or end, what is due."""
