@@ -25,9 +25,7 @@ from tftp.sockets import Address, set_fragmenting, tell_unreachable, transfer_so
 
 PORTS = 64  # of a local address, shared ones, and as many for sockets
 TURN = 64  # transfers that begin on a port before the next has its turn
-SHARED_BLKSIZE = (
-    512  # octets: it fits nearly every path, whose MTU an unconnected socket cannot ask
-)
+SHARED_BLKSIZE = 512  # octets: fits nearly every path; what the path's MTU is nobody can tell here
 SHARED_OCTETS = 64 * 1024  # of a file; one that is larger is worth a socket
 ACK_ROOM = 256  # octets: an ACK, or an ERROR with most of its text
 _DATA_ROOM = max(SHARED_BLKSIZE + HEAD, MAX_REQUEST)  # octets: DATA, OACK, ERROR
@@ -82,8 +80,8 @@ class Port:
     def unsay(self, name: bytes) -> None:
         """Send nothing of what waits for ``name``."""
         kept = [n for n, each in enumerate(self.names) if each != name]
-        self.datagrams = [self.datagrams[n] for n in kept]
-        self.names = [self.names[n] for n in kept]
+        self.datagrams[:] = [self.datagrams[n] for n in kept]
+        self.names[:] = [self.names[n] for n in kept]
 
     def gone(self) -> set[bytes]:
         """The peers whose ports are closed, as the kernel has learnt since the last call."""
