@@ -27,12 +27,11 @@ def engine(monkeypatch):
     """The engines that were made."""
     made = []
 
-    class Seen(Engine):
-        def __init__(self, **keywords) -> None:
-            super().__init__(**keywords)
-            made.append(self)
+    def make(**keywords):
+        made.append(Engine(**keywords))
+        return made[-1]
 
-    monkeypatch.setattr("tftp.server.Engine", Seen)
+    monkeypatch.setattr("tftp.server.Engine", make)
     return made
 
 
