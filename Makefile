@@ -82,7 +82,7 @@ bench-tftp: $(VENV)/.test
 
 # The same typed source as machine code (mypyc; needs a C compiler): a third less time a request.
 COMPILED := $(addprefix tftp/,sender.py flow.py engine.py admission.py packets.py timer.py \
-	transfer.py frames.py content.py options.py root.py receiver.py ports.py listener.py sockets.py)
+	transfer.py frames.py content.py options.py root.py receiver.py ports.py listener.py sockets.py names.py)
 
 compile-tftp: $(VENV)/.test uncompile-tftp
 	@mkdir -p build/compiled && cp -r tftp conf itl build/compiled/

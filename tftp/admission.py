@@ -17,7 +17,7 @@ from tftp.engine import Engine, Report
 from tftp.flow import Flow, device_of
 from tftp.frames import Frames
 from tftp.listener import Listener
-from tftp.mmsg import host_of, host_text, peer_text
+from tftp.names import host_of, host_text, is_privileged, peer_text
 from tftp.netascii import FromNetascii, Translations
 from tftp.options import MAX_BLKSIZE, Terms, grant
 from tftp.packets import ErrorCode, Opcode, Request, encode_error, parse_request
@@ -33,7 +33,6 @@ Link: TypeAlias = Callable[[str, str, SocketType], SocketType]
 Resume: TypeAlias = Callable[[Content | ErrorReply | Exception], None]
 Make: TypeAlias = Callable[[Later, Resume], None]
 
-_PRIVILEGED = 1024 >> 8  # of a port's two octets the first
 _TFTP_PORT = (69).to_bytes(2, "big")
 _REPEAT_SECONDS = 1.0  # a request again within it is the network's doing, not a new start
 _REQUEST_OPCODES = (b"\0\1", b"\0\2")
@@ -124,7 +123,7 @@ class Admission:
         if datagram[:2] not in _REQUEST_OPCODES:
             self.garbage += 1
             return
-        if name[2] < _PRIVILEGED and name[2:4] != _TFTP_PORT:
+        if is_privileged(name) and name[2:4] != _TFTP_PORT:
             self.dropped += 1  # a reflection towards a service of the victim's
             return
         limits, host = self._limits(), host_of(name)

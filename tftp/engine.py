@@ -23,7 +23,8 @@ from typing import TypeAlias
 from tftp.flow import Flow
 from tftp.frames import HEAD
 from tftp.listener import Listener
-from tftp.mmsg import AT_ONCE, host_of
+from tftp.mmsg import AT_ONCE
+from tftp.names import host_of
 from tftp.ports import Port, TransferPorts
 from tftp.sockets import Address, send_window
 from tftp.timer import LEAST_SECONDS
@@ -90,10 +91,10 @@ class Engine:
     def start(self, flow: Flow, now: float) -> None:
         """Take over ``flow`` and send its first packet."""
         self.flows[flow.name] = flow
-        if flow.connected is None and flow.sender is not None:
-            flow.port.senders[flow.name] = flow.sender
-        elif flow.connected is not None:
+        if flow.connected is not None:
             self._own[flow.connected.fileno()] = flow
+        elif flow.sender is not None:
+            flow.port.senders[flow.name] = flow.sender
         host = host_of(flow.name)
         self.per_host[host] = self.per_host.get(host, 0) + 1
         self._watch(flow, now + LEAST_SECONDS)

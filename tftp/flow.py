@@ -4,7 +4,7 @@ import re
 import socket
 
 from tftp.content import Content
-from tftp.mmsg import peer_text
+from tftp.names import peer_text
 from tftp.packets import Request
 from tftp.ports import ACK_ROOM, Port
 from tftp.receiver import Receiver

@@ -1,27 +1,22 @@
 """Many datagrams in one system call: recvmmsg(2) and sendmmsg(2), which Python does not name.
 
-The buffers are made once; a call only fills and reads them. Addresses go in and out as the kernel
-has them (struct sockaddr_in or sockaddr_in6): nobody needs their text on the way of a packet.
+The buffers are made once; a call only fills and reads them. Addresses go in and out as names
+(:mod:`tftp.names`).
 """
 
 import ctypes
 import errno
 import socket
 from array import array
-from functools import lru_cache
 from itertools import accumulate
 from struct import Struct
 from typing import Final
 
-from conf.addresses import address_text
-from tftp.sockets import Address
+from tftp.frames import HEAD
+from tftp.names import name_octets
 
 AT_ONCE = 64  # datagrams of a call
-HEAD = 4  # octets of an ACK, and of what tells one datagram from another
-_IPV4_OCTETS = 4
 _NOTES = 128  # octets of ancillary data: the address that was asked, and what else came along
-_IN = Struct("=H2s4s8x")  # struct sockaddr_in: family, port, address
-_IN6 = Struct("=H2s4x16sI")  # struct sockaddr_in6: family, port, flow, address, scope
 _WORD: Final = "L"  # of the type codes the one that is as wide as size_t
 
 
@@ -54,47 +49,11 @@ class _Message(ctypes.Structure):
 _library = ctypes.CDLL(None, use_errno=True)
 
 
-def address_of(name: bytes) -> Address:
-    """The address that the kernel has as ``name``."""
-    host, port = host_text(host_of(name)), int.from_bytes(name[2:4], "big")
-    return (host, port) if len(name) == _IN.size else (host, port, 0, _IN6.unpack(name)[3])
-
-
-def name_of(address: Address) -> bytes:
-    """``address`` as the kernel has it. Raises OSError if it is none."""
-    host, number, *rest = address
-    port = number.to_bytes(2, "big")
-    if not rest:
-        return _IN.pack(socket.AF_INET, port, socket.inet_pton(socket.AF_INET, host))
-    return _IN6.pack(socket.AF_INET6, port, socket.inet_pton(socket.AF_INET6, host), rest[1])
-
-
-def host_of(name: bytes) -> bytes:
-    """The part of ``name`` that is the same for all ports of a host."""
-    return name[4:8] if len(name) == _IN.size else name[8:24]
-
-
-@lru_cache(maxsize=4096)
-def host_text(host: bytes) -> str:
-    """The address that :func:`host_of` answers, in words."""
-    return socket.inet_ntop(socket.AF_INET if len(host) == _IPV4_OCTETS else socket.AF_INET6, host)
-
-
-@lru_cache(maxsize=4096)
-def _before_port(host: bytes) -> str:
-    return address_text(host_text(host), 0).removesuffix("0")
-
-
-def peer_text(name: bytes) -> str:
-    """Address and port in words."""
-    return f"{_before_port(host_of(name))}{int.from_bytes(name[2:4], 'big')}"
-
-
 class _Buffers:
     """Room for ``AT_ONCE`` datagrams of ``room`` octets each, their addresses and their notes."""
 
     def __init__(self, family: int, room: int) -> None:
-        self.size = _IN.size if family == socket.AF_INET else _IN6.size
+        self.size = name_octets(family)
         self.octets = memoryview(bytearray(AT_ONCE * room))
         self.names = memoryview(bytearray(AT_ONCE * self.size))
         self.notes = memoryview(bytearray(AT_ONCE * _NOTES))

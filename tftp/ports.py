@@ -17,7 +17,8 @@ import select
 import socket
 
 from tftp.frames import HEAD
-from tftp.mmsg import Inbox, Outbox, address_of, name_of
+from tftp.mmsg import Inbox, Outbox
+from tftp.names import address_of, is_privileged, name_of
 from tftp.options import Terms
 from tftp.packets import MAX_REQUEST, ErrorCode, Opcode, encode_error
 from tftp.sender import Sender  # noqa: TC001  annotations stay real for mypyc
@@ -30,7 +31,6 @@ SHARED_OCTETS = 64 * 1024  # of a file; one that is larger is worth a socket
 ACK_ROOM = 256  # octets: an ACK, or an ERROR with most of its text
 _DATA_ROOM = max(SHARED_BLKSIZE + HEAD, MAX_REQUEST)  # octets: DATA, OACK, ERROR
 _STRANGE = {code.to_bytes(2, "big") for code in (Opcode.DATA, Opcode.ACK, Opcode.OACK)}
-_PRIVILEGED = 1024 >> 8  # of a port's two octets the first
 _UNKNOWN_TID = encode_error(ErrorCode.UNKNOWN_TID, "unknown transfer ID")
 
 
@@ -73,7 +73,7 @@ class Port:
 
         An ERROR is never answered, nor a service on a privileged port: both might answer again.
         """
-        if head[:2] in _STRANGE and name[2] >= _PRIVILEGED and name not in self.served:
+        if head[:2] in _STRANGE and not is_privileged(name) and name not in self.served:
             self.names.append(name)
             self.datagrams.append(_UNKNOWN_TID)
 

@@ -9,12 +9,14 @@ import sys
 
 import pytest
 import trio
+import trio.testing
 
 from tests.tftp.conftest import Phone, phone, serving
 from tftp import ports
 from tftp.content import ErrorReply, Later
 from tftp.engine import Engine
-from tftp.mmsg import Outbox, name_of
+from tftp.mmsg import Outbox
+from tftp.names import name_of
 from tftp.packets import ErrorCode
 from tftp.root import Root
 
@@ -134,13 +136,11 @@ async def test_what_was_made_is_sent_again_if_it_is_lost(folder):
 
 
 async def test_what_was_asked_before_a_stop_is_answered(folder):
-    files, stop, go_on = Root(folder), trio.Event(), []
+    files, stop, go_on = Root(folder), trio.Event(), trio.Event()
 
     def late():
-        trio.from_thread.run(go_on[0].wait)
+        trio.from_thread.run(go_on.wait)
         return ErrorReply(ErrorCode.NOT_FOUND, "late")
-
-    go_on.append(trio.Event())
 
     def find(name, _):
         return Later(late) if name == "late" else files.open(name)
@@ -154,7 +154,7 @@ async def test_what_was_asked_before_a_stop_is_answered(folder):
         await running.rrq(b"config")
         stop.set()
         await trio.testing.wait_all_tasks_blocked()
-        go_on[0].set()
+        go_on.set()
         assert await client.hear() == b"\0\5\0\1late\0"
 
 
