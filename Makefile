@@ -80,14 +80,12 @@ tls-audit: $(VENV)/.test build/sslyze/.ready build/tlsfuzzer/.ready
 bench-tftp: $(VENV)/.test
 	@$(BIN)/python -m tests.bench.tftp_beside $(RUNS)
 
-# The same typed source as machine code (mypyc; needs a C compiler): a third less time a request.
-COMPILED := $(addprefix tftp/,sender.py flow.py engine.py admission.py packets.py timer.py \
-	transfer.py frames.py content.py options.py root.py receiver.py ports.py listener.py sockets.py names.py)
-
-compile-tftp: $(VENV)/.test uncompile-tftp
-	@mkdir -p build/compiled && cp -r tftp conf itl build/compiled/
-	cd build/compiled && $(CURDIR)/$(BIN)/mypyc --strict $(COMPILED) > mypyc.log
-	@cp build/compiled/*__mypyc*.so . && cp build/compiled/tftp/*.so tftp/
+# The transfers as machine code, from the same typed source (pyproject.toml says which rooms; mypyc,
+# needs a C compiler).
+compile-tftp: requirements/compile.txt $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/compile.txt
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --editable .
 
 uncompile-tftp:
-	@rm -rf build/compiled *__mypyc*.so tftp/*.so
+	@rm -f *__mypyc*.so tftp/*.so
