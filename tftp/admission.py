@@ -109,7 +109,8 @@ class Admission:
         self._uploads = uploads
         self._reply_policy = reply_policy
         self._link = link
-        self._making: set[tuple[bytes, bytes]] = set()
+        self._making: dict[bytes, bytes] = {}  # the last request of a peer whose content is made
+        self._made = 0  # contents in the making, of later requests too
         self._translations = Translations()
         self._rate = RequestRate()
 
@@ -177,8 +178,10 @@ class Admission:
 
     def _known(self, datagram: bytes, name: bytes, now: float) -> bool:
         """Whether this is a repetition of a request that is being served."""
-        if self._making and (name, datagram) in self._making:
-            return True
+        if name in self._making:
+            if self._making[name] == datagram:
+                return True
+            del self._making[name]  # it wants this one now
         flow = self._engine.flows.get(name)
         if flow is None:
             return False
@@ -223,14 +226,17 @@ class Admission:
     def _wait(
         self, arrival: "_Arrival", request: Request, later: Later, *, translated: bool = False
     ) -> None:
-        if len(self._making) >= self._limits().max_making:
+        if self._made >= self._limits().max_making:
             self.dropped += 1
             return
-        key = (arrival.name, arrival.datagram)
-        self._making.add(key)
+        self._made += 1
+        self._making[arrival.name] = arrival.datagram
 
         def resume(made: Content | ErrorReply | Exception) -> None:
-            self._making.discard(key)
+            self._made -= 1
+            if self._making.get(arrival.name) is not arrival.datagram:
+                return  # it asked for something else since, or for the same anew
+            del self._making[arrival.name]
             try:
                 if isinstance(made, Exception):
                     self._fail(arrival, request, made)
@@ -324,9 +330,6 @@ class Admission:
         self, arrival: "_Arrival", request: Request, let_go: Callable[[], None], *, shared: bool
     ) -> Port | None:
         """Where the transfer runs from; None if there is no socket to be had, which is answered."""
-        before = self._engine.flows.get(arrival.name)
-        if before is not None:  # begun while this one's content was being made
-            self._engine.supersede(before, arrival.now)
         ports, family = self._engine.ports, arrival.listener.family
         try:
             return ports.port(family, arrival.asked, arrival.name, shared=shared)

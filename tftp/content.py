@@ -31,6 +31,9 @@ class Octets:
         """At most ``length`` octets from ``offset``."""
         return self.data[offset : offset + length]
 
+    def hold(self) -> None:
+        """Nothing has to be."""
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -38,8 +41,9 @@ class Octets:
 class OpenFile:
     """A regular file, open for reading; owns the descriptor.
 
-    With ``reopen`` the descriptor is -1, and the file is opened for each read: often what is served
-    of it is at hand already. ``changed_ns`` is when its inode last changed, in Unix nanoseconds.
+    With ``reopen`` the descriptor is -1, and the file is opened when it is read: often what is
+    served of it is at hand already. ``changed_ns`` is when its inode last changed, in Unix
+    nanoseconds.
     """
 
     __slots__ = ("_descriptor", "_reopen", "_state", "changed_ns", "key", "modified", "size")
@@ -64,23 +68,28 @@ class OpenFile:
 
         Raises :class:`ChangedError` if the file is not what it was when it was opened, and OSError.
         """
-        if self._reopen is None:
-            return self._read(self._descriptor, offset, length)
-        descriptor = self._reopen()
-        try:
-            if file_key(os.fstat(descriptor)) != self.key:
-                raise ChangedError("the file changed before the transfer")
-            return self._read(descriptor, offset, length)
-        finally:
-            os.close(descriptor)
-
-    def _read(self, descriptor: int, offset: int, length: int) -> bytes:
-        octets = os.pread(descriptor, length, offset)
+        self.hold()
+        octets = os.pread(self._descriptor, length, offset)
         wanted = min(length, self.size - offset)
-        status = os.fstat(descriptor)
+        status = os.fstat(self._descriptor)
         if (status.st_size, status.st_mtime_ns) != self._state or len(octets) != wanted:
             raise ChangedError("the file changed during the transfer")
         return octets
+
+    def hold(self) -> None:
+        """Open it by now: whoever takes its name then does not matter.
+
+        Raises :class:`ChangedError` if somebody has, and OSError.
+        """
+        if self._descriptor >= 0 or self._reopen is None:
+            return
+        try:
+            descriptor = self._reopen()
+        except FileNotFoundError:
+            raise ChangedError("the file was removed before the transfer") from None
+        self._descriptor = descriptor
+        if file_key(os.fstat(descriptor)) != self.key:
+            raise ChangedError("the file changed before the transfer")
 
     def close(self) -> None:
         """Close the descriptor; safe to call again."""

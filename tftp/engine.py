@@ -12,11 +12,13 @@ Deadlines are on a wheel, in the tick after each. An ACK does not touch it: a tr
 early is put back at the deadline of that moment.
 """
 
+import errno
 import select
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from socket import MSG_DONTWAIT
 from typing import TypeAlias
 
@@ -25,10 +27,11 @@ from tftp.frames import HEAD
 from tftp.listener import Listener
 from tftp.mmsg import AT_ONCE
 from tftp.names import host_of
+from tftp.packets import ErrorCode
 from tftp.ports import Port, TransferPorts
-from tftp.sockets import Address, send_window
+from tftp.sockets import Address, send_window, set_fragmenting
 from tftp.timer import LEAST_SECONDS
-from tftp.transfer import Burst, Ending, Outcome
+from tftp.transfer import Burst, Ending, Outcome, failure
 
 Report: TypeAlias = Callable[[Mapping[str, object]], None]
 Admit: TypeAlias = Callable[[Listener, bytes, bytes, Address, float], None]
@@ -38,7 +41,6 @@ LINGER_SECONDS = 0.001  # the least an epoll can wait; an answer on the way is m
 EVENTS_AT_ONCE = 16  # sockets looked at before the time; each may have a call full of datagrams
 TICK_SECONDS = 0.01  # how late a deadline is met at worst, if nothing else is late
 RECHECK_SECONDS = 0.1  # a deadline that an answer moved nearer is noticed this late at worst
-HALF_OPEN_LOOKED_AT = 64  # of the oldest transfers
 PORT_CALLS = 8  # that are read of a port, to hear what one peer has said there
 ALONE_BLOCKS = 32  # of one transfer before the others are looked at again
 
@@ -50,6 +52,7 @@ class Engine:
         self.clock = clock
         self.flows: dict[bytes, Flow] = {}  # by the peer: it has one at most, the oldest is first
         self.per_host: dict[bytes, int] = {}
+        self._unproven: dict[bytes, Flow] = {}  # those sending to an address that never answered
         self._own: dict[int, Flow] = {}  # those that have a socket, by its descriptor
         self._report = report
         self._admit: Admit | None = None
@@ -81,10 +84,18 @@ class Engine:
             self._listening = False
 
     def close(self) -> None:
-        """End everything at once."""
+        """End everything at once; the peers of what was running are told."""
         self.stop_listening()
+        now = self.clock()
         for flow in list(self.flows.values()):
-            self._forget(flow)
+            if flow.transfer.outcome is None:
+                error, flow.transfer.outcome = failure(ErrorCode.UNDEFINED, "the server stops")
+                with suppress(OSError):
+                    self.send(flow, error)
+                self._ended(flow, now)
+            else:
+                self._forget(flow)
+        self.flush()
         self.ports.close()
         self._epoll.close()
 
@@ -95,6 +106,9 @@ class Engine:
             self._own[flow.connected.fileno()] = flow
         elif flow.sender is not None:
             flow.port.senders[flow.name] = flow.sender
+        if flow.sender is not None:
+            self._unproven[flow.name] = flow
+        flow.port.flows += 1
         host = host_of(flow.name)
         self.per_host[host] = self.per_host.get(host, 0) + 1
         self._watch(flow, now + LEAST_SECONDS)
@@ -177,7 +191,8 @@ class Engine:
                         flow.connected.send(sender.frames[position], MSG_DONTWAIT)
                         continue
             except OSError as error:
-                self._failed(flow, error, now)
+                self._failed(flow, error)
+                self._ended(flow, now)
             else:
                 self._take(flow, datagram, now)
 
@@ -208,7 +223,11 @@ class Engine:
         return len(inbox.names)
 
     def _gone(self, port: Port, now: float) -> None:
-        for name in port.gone():
+        """End the transfers whose peers closed their ports, once what they said before is heard."""
+        gone = port.gone()
+        if gone:
+            self._hear_port(port, now)
+        for name in gone:
             flow = self.flows.get(name)
             if flow is not None and flow.port is port:
                 port.unsay(name)
@@ -217,24 +236,24 @@ class Engine:
 
     def _take(self, flow: Flow, datagram: bytes, now: float) -> None:
         """Give the core a datagram of ``flow`` and send what it answers."""
-        self._give(flow, flow.transfer.receive(datagram, now), now)
+        burst = flow.transfer.receive(datagram, now)
+        if flow.name in self._unproven and flow.sender is not None and flow.sender.proven:
+            del self._unproven[flow.name]
+        self._give(flow, burst, now)
 
     def _give(self, flow: Flow, burst: Burst, now: float) -> None:
         """Send ``burst``, and end ``flow`` if its core did."""
         try:
             self.send(flow, burst)
-        except OSError:
-            flow.transfer.gone()
-        if flow.transfer.outcome is not None:
-            self._ended(flow, now)
+        except OSError as error:
+            self._failed(flow, error)
+        self._ended(flow, now)
 
     def hear(self, flow: Flow, now: float) -> None:
         """Take what the peer of ``flow`` has said so far, before its turn comes."""
         if flow.connected is None:
             self._gone(flow.port, now)
-            for _ in range(PORT_CALLS):
-                if flow.over or self._heard(flow.port, now) < AT_ONCE:
-                    return
+            self._hear_port(flow.port, now)
             return
         for _ in range(ALONE_BLOCKS):
             if flow.transfer.outcome is not None:
@@ -242,14 +261,22 @@ class Engine:
             try:
                 datagram = flow.connected.recv(flow.recv_size, MSG_DONTWAIT)
             except OSError as error:
-                self._failed(flow, error, now)
+                self._failed(flow, error)
+                self._ended(flow, now)
                 return
             self._take(flow, datagram, now)
 
-    def _failed(self, flow: Flow, error: OSError, now: float) -> None:
-        if not isinstance(error, BlockingIOError):
+    def _hear_port(self, port: Port, now: float) -> None:
+        for _ in range(PORT_CALLS):
+            if self._heard(port, now) < AT_ONCE:
+                return
+
+    def _failed(self, flow: Flow, error: OSError) -> None:
+        """A closed port ends a transfer; anything else may have passed when its timer comes."""
+        if isinstance(error, ConnectionRefusedError):
             flow.transfer.gone()
-            self._ended(flow, now)
+        elif error.errno == errno.EMSGSIZE and flow.connected is not None:
+            set_fragmenting(flow.connected, allowed=True)  # the path is narrower than it was
 
     def _alone(self, descriptor: int) -> None:
         """Nobody else has anything: wait in the recv of one near peer, one call less a block."""
@@ -263,7 +290,8 @@ class Engine:
             try:
                 datagram = recv(flow.recv_size, 0)
             except OSError as error:
-                self._failed(flow, error, clock())
+                self._failed(flow, error)
+                self._ended(flow, clock())
                 return
             self._take(flow, datagram, clock())
 
@@ -273,6 +301,8 @@ class Engine:
         self._tick = int(now / TICK_SECONDS)
         for tick in sorted(tick for tick in self._wheel if tick <= self._tick):
             for flow in self._wheel.pop(tick, ()):
+                if not flow.over and flow.transfer.deadline <= now:
+                    self.hear(flow, now)  # what came in time counts, if we were late
                 if flow.over or (flow.transfer.deadline <= now and not self._waited(flow, now)):
                     continue
                 due = flow.transfer.deadline
@@ -320,13 +350,11 @@ class Engine:
         self._ended(flow, now)
 
     def make_room(self, now: float) -> bool:
-        """End the oldest transfer whose peer never answered, if one of the first is such."""
-        for flow in islice(self.flows.values(), HALF_OPEN_LOOKED_AT):
-            sender = flow.sender
-            if sender is not None and not sender.proven:
-                sender.outcome = Outcome(Ending.TIMED_OUT, "never answered, gave way to another")
-                self._ended(flow, now)
-                return True
+        """End the oldest transfer whose peer never answered, if there is one."""
+        for flow in self._unproven.values():
+            flow.transfer.outcome = Outcome(Ending.TIMED_OUT, "never answered, gave way to another")
+            self._ended(flow, now)
+            return True
         return False
 
     def _requests(self, descriptor: int, now: float) -> None:
@@ -354,6 +382,8 @@ class Engine:
     def _forget(self, flow: Flow) -> None:
         flow.over = True
         del self.flows[flow.name]
+        self._unproven.pop(flow.name, None)
+        flow.port.flows -= 1
         if not self.flows:
             self._wheel.clear()  # nothing keeps a content until the next transfer
         flow.port.served.add(flow.name)

@@ -64,8 +64,13 @@ class Listener:
 
 @lru_cache(maxsize=256)
 def _destination(family: int, notes: bytes) -> Address | None:
-    """The local address in the ancillary data of a datagram."""
+    """The local address in the ancillary data of a datagram.
+
+    For IPv4 on a socket for both, the kernel tells the destination of the header as well, which may
+    be a broadcast address.
+    """
     at = 0
+    found: Address | None = None
     while at + _NOTE.size <= len(notes):
         length, level, kind = _NOTE.unpack_from(notes, at)
         data = notes[at + _NOTE.size : at + length]
@@ -75,9 +80,9 @@ def _destination(family: int, notes: bytes) -> Address | None:
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
             octets, interface = _PKTINFO6.unpack_from(data)
             host = socket.inet_ntop(socket.AF_INET6, octets)
-            return (host, 0, 0, interface if host.startswith("fe80") else 0)
+            found = (host, 0, 0, interface if host.startswith("fe80") else 0)
         at += -(-length // 8) * 8
-    return None
+    return found
 
 
 @lru_cache(maxsize=256)

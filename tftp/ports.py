@@ -5,7 +5,8 @@ more than half of its blocks do. Such a transfer has only a port: one unconnecte
 datagrams of all transfers there in one call and sends their answers in another. A larger one has a
 socket of its own, connected, so that the kernel sorts out what is for it; it is bound to a port on
 which an unconnected socket hears whom the kernel knows no transfer of. Either way a transfer is
-known by both its TIDs (RFC 1350 section 4).
+known by both its TIDs (RFC 1350 section 4), and a peer's TID has one transfer: another request from
+it, to whichever of our addresses, ends the one before.
 
 Whoever sends DATA, ACK or OACK to a port and has no transfer there is a stranger: he is answered
 with ERROR 5, and the transfers go on. What the peer of a transfer that ended repeats is swallowed.
@@ -13,6 +14,7 @@ A peer gets another port each time, as long as there is one it had no transfer o
 nothing it says about one counts for the next.
 """
 
+import resource
 import select
 import socket
 
@@ -24,6 +26,7 @@ from tftp.packets import MAX_REQUEST, ErrorCode, Opcode, encode_error
 from tftp.sender import Sender  # noqa: TC001  annotations stay real for mypyc
 from tftp.sockets import Address, set_fragmenting, tell_unreachable, transfer_socket, unreachable
 
+MOST_PORTS = 1024  # of all addresses, and no more than a quarter of the descriptors there may be
 PORTS = 64  # of a local address, shared ones, and as many for sockets
 TURN = 64  # transfers that begin on a port before the next has its turn
 SHARED_BLKSIZE = 512  # octets: fits nearly every path; what the path's MTU is nobody can tell here
@@ -42,6 +45,7 @@ class Port:
         "datagrams",
         "descriptor",
         "family",
+        "flows",
         "names",
         "senders",
         "served",
@@ -65,6 +69,7 @@ class Port:
         self.descriptor = self.socket.fileno()
         self.senders: dict[bytes, Sender] = {}
         self.served: set[bytes] = set()
+        self.flows = 0  # transfers there, with or without a socket of their own
         self.names: list[bytes] = []
         self.datagrams: list[bytes] = []
 
@@ -93,6 +98,7 @@ class TransferPorts:
 
     def __init__(self, epoll: select.epoll) -> None:
         self.ports: dict[int, Port] = {}
+        self._most = min(MOST_PORTS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._epoll = epoll
         self._homes: dict[tuple[int, Address, bool], _Home] = {}
         self._boxes: dict[int, tuple[Inbox, Outbox]] = {}
@@ -119,6 +125,8 @@ class TransferPorts:
         for step in range(PORTS):
             place = (home.turn + step) % PORTS
             if place >= len(home.ports):
+                if not self._room(home) and home.ports:
+                    break
                 try:
                     home.ports.append(self._new(family, local, shared=shared))
                 except OSError:
@@ -167,6 +175,21 @@ class TransferPorts:
             port.socket.close()
         self.ports.clear()
         self._homes.clear()
+
+    def _room(self, home: "_Home") -> bool:
+        """Whether ``home`` may have a port more; those of others that nobody uses are let go."""
+        if len(self.ports) < self._most:
+            return True
+        for key, other in list(self._homes.items()):
+            if other is not home:
+                for port in other.ports:
+                    if not port.flows and not port.names:
+                        del self.ports[port.descriptor]
+                        port.socket.close()
+                other.ports = [port for port in other.ports if port.descriptor in self.ports]
+                if not other.ports:
+                    del self._homes[key]
+        return len(self.ports) < self._most
 
     def _new(self, family: int, local: Address, *, shared: bool) -> Port:
         port = Port(family, local, shared=shared)

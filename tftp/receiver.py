@@ -17,9 +17,16 @@ from tftp.packets import (
     parse,
 )
 from tftp.timer import MOST_SECONDS, RetransmitTimer
-from tftp.transfer import RETRIES, Ending, Outcome, failure, remote_outcome
+from tftp.transfer import (
+    HALF_OPEN_SECONDS,
+    RETRIES,
+    UNPROVEN_SENDS,
+    Ending,
+    Outcome,
+    failure,
+    remote_outcome,
+)
 
-UNPROVEN_RETRIES = 2  # to an address that has sent a WRQ and nothing after it
 DALLY_SECONDS = 1.0  # how long a repeated last DATA is still acknowledged (RFC 1350 section 6)
 
 
@@ -49,6 +56,7 @@ class Receiver:
         self._asking = request
         self._retries = retries
         self._tries = 0
+        self._last_wait = 0.0  # seconds, at the least, after the last copy
         self._window_place = 0  # blocks taken since the last ACK
         self._gap_answered = False
         self._begun = False
@@ -74,7 +82,7 @@ class Receiver:
         """When :meth:`timeout` is due; after the end, how long to stay for a repeated last DATA."""
         if self.outcome is not None:
             return self.sent_at + DALLY_SECONDS
-        return max(self.sent_at, self._heard_at) + self.timer.seconds
+        return max(self.sent_at, self._heard_at) + max(self._last_wait, self.timer.seconds)
 
     @property
     def progressing(self) -> bool:
@@ -105,7 +113,8 @@ class Receiver:
     def timeout(self, now: float) -> bytes:
         """No DATA came in time: what is there acknowledged again, or the end."""
         proven = self._begun or self._asking is not None
-        if self._tries >= (self._retries if proven else UNPROVEN_RETRIES):
+        most = self._retries if proven else UNPROVEN_SENDS - 1
+        if self._tries >= most:
             reason = f"no answer to {self._tries + 1} copies after block {self.blocks}"
             self.outcome = Outcome(Ending.TIMED_OUT, reason)
             return b""
@@ -113,6 +122,8 @@ class Receiver:
         self._gap_answered = False
         self._window_place = 0
         self.timer.lost()
+        if self._tries == most:
+            self._last_wait = float(self.terms.timeout or 0) if proven else HALF_OPEN_SECONDS
         return self._again_from_here(now)
 
     def gone(self) -> None:
@@ -150,6 +161,7 @@ class Receiver:
                 ErrorCode.DISK_FULL, f"{self.terms.tsize} octets are above {self._max_bytes}"
             )
         self._begun = True
+        self._progress()
         if self.terms.timeout:
             self.timer.most_seconds = float(self.terms.timeout)
         return self._acknowledge(now)
@@ -166,7 +178,7 @@ class Receiver:
             return refused
         self._begun = True
         self._gap_answered = False
-        self._tries = 0
+        self._progress()
         self._heard_at = now
         self._wire = packet.block
         self.blocks += 1
@@ -177,6 +189,10 @@ class Receiver:
         if self._window_place >= self.terms.windowsize:
             return self._acknowledge(now)
         return b""
+
+    def _progress(self) -> None:
+        self._tries = 0
+        self._last_wait = 0.0
 
     def _take(self, payload: bytes) -> bytes:
         """Hand on the octets of the block that is due; answers the ERROR if that cannot be."""

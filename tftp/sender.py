@@ -16,7 +16,9 @@ from tftp.packets import (
 )
 from tftp.timer import MOST_SECONDS, RetransmitTimer
 from tftp.transfer import (
+    HALF_OPEN_SECONDS,
     RETRIES,
+    UNPROVEN_SENDS,
     Burst,
     Ending,
     Outcome,
@@ -26,8 +28,6 @@ from tftp.transfer import (
 )
 
 SAMPLE_BLOCKS = 32  # a round trip is measured once in so many blocks
-UNPROVEN_SENDS = 3  # copies of the first packet to an address that has not answered yet
-HALF_OPEN_SECONDS = 5.0  # how long an answer to the last of these copies is waited for
 NO_BLOCK = -1
 _ACK_0 = encode_ack(0)
 _DONE = Outcome(Ending.DONE, "all blocks acknowledged")
@@ -45,9 +45,11 @@ class Sender:
         "_asking",
         "_content",
         "_copies",
+        "_echoing",
         "_gap_answered",
         "_opening",
         "_piece",
+        "_repeated",
         "_resent",
         "_resent_block",
         "_retries",
@@ -96,6 +98,8 @@ class Sender:
         self._resent = False
         self._resent_block = NO_BLOCK
         self._gap_answered = False
+        self._repeated = False  # the window: its ACK may come twice
+        self._echoing = False  # the window before was repeated: what repeats its ACK tells no gap
         self._piece: Piece | None = None
         self.frames: list[bytes] = []
         self.acks: list[bytes] = []
@@ -211,10 +215,13 @@ class Sender:
         self.retransmissions += 1
         self.sent_at = now
         self.timer.lost()
+        if self._tries == self._retries:  # the last copy: who asked for so much time has it
+            self.waiting = float(self.terms.timeout or 0)
         if self._piece is None:
             return self._opening
         if self.terms.windowsize == 1:
             return self.frames[self.position]
+        self._echoing, self._repeated = False, True
         return self._send_from(self._acked + 1, now)
 
     def _advance(self, now: float) -> Burst:
@@ -233,6 +240,7 @@ class Sender:
             self.timer.sample(now - self.sent_at)
         self._tries = 0
         self._resent_block = self._acked if resent and lockstep else NO_BLOCK
+        self._echoing, self._repeated = self._repeated, False
         self.waiting = 0.0
         return self._send_from(self._acked + 1, now)
 
@@ -242,9 +250,12 @@ class Sender:
             if self.terms.windowsize == 1:
                 return self._lockstep(block)
             return self._window(block)
-        except (TftpError, OSError) as error:
+        except TftpError as error:
             burst, self.outcome = failure(ErrorCode.UNDEFINED, str(error))
-            return burst
+        except OSError as error:
+            text = f"the file cannot be read: {error.strerror}"
+            burst, self.outcome = failure(ErrorCode.UNDEFINED, text)
+        return burst
 
     def _lockstep(self, block: int) -> bytes:
         piece = self._piece
@@ -265,6 +276,8 @@ class Sender:
         piece = self._source.piece(self._content, self.terms.blksize, block, windowed=windowed)
         if piece.first == 1 and piece.last == self.total:
             self._content.close()  # all of it is at hand: a descriptor less for each phone
+        else:
+            self._content.hold()
         self._piece = piece
         return piece
 
@@ -330,12 +343,15 @@ class Sender:
         """An ACK inside a window: again from the block after it, once per burst if it is stuck."""
         stuck = ahead == 0
         if self._acked + ahead >= self._window_end or (
-            stuck and (self._gap_answered or not self.proven)
+            stuck and (self._gap_answered or self._echoing or not self.proven)
         ):
             return b""
+        self._repeated = self._repeated or stuck
         if not stuck:
             self._acked += ahead
             self._tries = 0
+            self._echoing = False
+            self.waiting = 0.0
             self.proven = True
         self._resent = True
         self.retransmissions += 1

@@ -27,7 +27,7 @@ _DISCARDED = 1024
 _NO_SEGMENTATION = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 
 
-def set_fragmenting(bound: socket.socket, *, allowed: bool) -> None:
+def set_fragmenting(bound: socket.SocketType, *, allowed: bool) -> None:
     """Whether IPv4 datagrams may be fragmented; the kernel numbers those that may, which costs."""
     how = _IP_PMTUDISC_DONT if allowed else _IP_PMTUDISC_DO
     bound.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, how)

@@ -22,6 +22,8 @@ from tftp.packets import BLOCK_NUMBERS, Error, ErrorCode, encode_error, parse
 
 Burst: TypeAlias = bytes | memoryview
 RETRIES = 8  # retransmissions in a row without progress: some 12 seconds with the timer's bounds
+UNPROVEN_SENDS = 3  # copies of the first packet to an address that has not answered yet
+HALF_OPEN_SECONDS = 5.0  # how long an answer to the last of these copies is waited for
 
 
 class Ending(StrEnum):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -116,3 +117,9 @@ def test_the_changelog_keeps_its_form() -> None:
     heads = [line for line in lines if line.startswith("#")]
     assert heads[1].startswith("## [Unreleased]")
     assert {line.removeprefix("### ") for line in heads if line.startswith("### ")} <= kinds
+
+
+def test_every_room_that_is_to_be_machine_code_is_there() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    hook = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["mypyc"]
+    assert [room for room in hook["include"] if not (PROJECT / room.lstrip("/")).is_file()] == []

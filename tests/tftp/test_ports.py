@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import AsyncExitStack, closing
 
 import pytest
 import trio
@@ -13,8 +15,11 @@ import trio.testing
 
 from tests.tftp.conftest import Phone, phone, serving
 from tftp import ports
+from tftp.admission import Admission, Limits
 from tftp.content import ErrorReply, Later
 from tftp.engine import Engine
+from tftp.frames import Frames
+from tftp.listener import Listener
 from tftp.mmsg import Outbox
 from tftp.names import name_of
 from tftp.packets import ErrorCode
@@ -211,3 +216,119 @@ def test_a_path_smaller_than_a_block_gets_fragments(folder):
         timeout=30,
     )
     assert done.stdout == f"{DATA_1!r}\n"
+
+
+@pytest.mark.parametrize("number", [errno.EMSGSIZE, errno.ENETUNREACH, errno.ENOBUFS])
+async def test_only_a_closed_port_ends_a_transfer(folder, number):
+    class Disturbed(socket.SocketType):
+        told = False
+
+        def recv(self, *arguments) -> bytes:
+            if not self.told:
+                self.told = True
+                raise OSError(number, os.strerror(number))
+            return super().recv(*arguments)
+
+    def link(_name, _peer, made):
+        return Disturbed(fileno=made.detach())
+
+    async with serving(folder, link=link) as service, phone(service) as client:
+        await client.rrq(b"config")
+        assert await client.goes_on(1)
+        assert service.events == []
+
+
+async def test_who_asks_for_something_else_gets_that_alone(folder):
+    files, go_on, made = Root(folder), threading.Event(), threading.Event()
+
+    def late():
+        go_on.wait()
+        made.set()
+        return files.open("one")
+
+    def after():
+        made.wait()
+        return files.open("one")
+
+    slow = {"late": Later(late), "after": Later(after)}
+    async with (
+        serving(folder, find=lambda name, _: slow.get(name) or files.open(name)) as service,
+        phone(service) as client,
+        phone(service) as other,
+    ):
+        await client.sock.sendto(b"\0\1late\0octet\0", client.service)
+        assert (await client.rrq(b"config"))[:4] == DATA_1
+        first = client.peer
+        go_on.set()
+        await whole(other, b"after")
+        await service.event(file="after", outcome="done")
+        assert await client.goes_on(1)
+        assert client.peer == first
+        assert await client.goes_on(2)
+        assert len(service.events) == 1
+
+
+@pytest.mark.parametrize("late_seconds", [0.2, 6.0])
+def test_what_came_in_time_counts_although_we_were_late(folder, late_seconds):
+    """The process slept, the phone acknowledged all and closed its port."""
+    now, events, files = [100.0], [], Root(folder)
+    engine = Engine(report=events.append, clock=lambda: now[0])
+    admission = Admission(
+        engine,
+        Frames(),
+        find=lambda name, _: files.open(name),
+        make=lambda later, resume: resume(later.make()),
+        report=events.append,
+        limits=Limits,
+    )
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound,
+        closing(engine),
+    ):
+        bound.bind(("127.0.0.1", 0))
+        engine.listen(Listener(bound), admission.admit)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(2)
+            client.sendto(b"\0\1one\0octet\0", bound.getsockname())
+            engine.drain()
+            datagram, peer = client.recvfrom(600)
+            assert datagram[:4] == DATA_1
+            if late_seconds > 1:
+                for seconds in (0.11, 0.22, 0.45):
+                    now[0] = 100 + seconds
+                    engine.sweep()
+            client.sendto(b"\0\4\0\1", peer)
+        now[0] += late_seconds
+        engine.sweep()
+        engine.drain()
+    assert [event["outcome"] for event in events] == ["done"]
+
+
+async def test_who_is_cut_off_by_the_end_of_the_service_is_told(folder):
+    async with AsyncExitStack() as held:
+        async with serving(folder) as service:
+            clients = [await held.enter_async_context(phone(service)) for _ in range(2)]
+            await clients[0].rrq(b"config")
+            await clients[1].rrq(b"config", b"windowsize", b"4")
+        for client in clients:
+            while (told := await client.hear())[:2] in {b"\0\3", b"\0\6"}:
+                pass  # a repetition
+            assert told == b"\0\5\0\0the server stops\0"
+    assert [event["outcome"] for event in service.events] == ["failed", "failed"]
+
+
+async def test_ports_of_addresses_that_nobody_asks_any_more_are_let_go(folder, engine, monkeypatch):
+    monkeypatch.setattr(ports, "MOST_PORTS", 4)
+    async with serving(folder, host="0.0.0.0") as service, phone(service) as client:
+        client.service = ("127.0.1.250", service.port)
+        await client.rrq(b"config")
+        lasting = client.peer
+        async with phone(service) as other:
+            for number in range(1, 21):
+                service.events.clear()
+                other.service = (f"127.0.1.{number}", service.port)
+                await whole(other, b"one")
+                await service.event(outcome="done")
+                assert len(engine[0].ports.ports) <= 4
+        assert await client.goes_on(1)
+        assert client.peer == lasting

@@ -274,6 +274,29 @@ async def test_half_open_transfers_are_bounded_and_the_oldest_give_way(folder):
         assert await proven.goes_on(2)
 
 
+async def test_half_open_ones_give_way_however_many_run(folder):
+    limits = Limits(max_transfers=150)
+    async with serving(folder, limits=limits) as service, AsyncExitStack() as held:
+        for _ in range(70):
+            client = await held.enter_async_context(phone(service))
+            await client.rrq(b"config")
+            assert await client.goes_on(1)
+        for _ in range(85):
+            client = await held.enter_async_context(phone(service))
+            assert (await client.rrq(b"config"))[:4] == DATA_1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+async def test_who_asks_everybody_is_answered_from_an_address_of_ours(folder, host):
+    async with serving(folder, host=host) as service:
+        for name, start in ((b"one", DATA_1), (b"missing", ERROR)):
+            with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                client = Phone(own, ("127.255.255.255", service.port))
+                assert (await client.rrq(name))[: len(start)] == start
+                assert client.peer[0] == "127.0.0.1"
+
+
 @pytest.mark.parametrize("asked", ["127.0.0.1", "127.0.0.7"])
 async def test_a_wildcard_answers_from_the_address_that_was_asked(folder, asked):
     async with serving(folder, host="0.0.0.0") as service:
@@ -433,6 +456,30 @@ async def test_a_file_replaced_meanwhile_is_sent_to_its_end(folder):
             await get(service.host, service.port, "big", blksize=1428, progress=replace) == before
         )
         assert await get(service.host, service.port, "big") == b"new"
+
+
+@pytest.mark.parametrize("how", ["replaced", "touched", "removed"])
+async def test_nor_does_it_matter_if_it_was_asked_for_before(folder, monkeypatch, how):
+    monkeypatch.setattr("tftp.root.SETTLED_NS", 0)
+    before = random.Random(1).randbytes(6000)
+    (folder / "known").write_bytes(before)
+    async with serving(folder) as service:
+        assert await get(service.host, service.port, "known") == before
+        meant = []
+
+        def disturb(done, _):
+            if done > 2000 and not meant:
+                meant.append(how)
+                if how == "replaced":
+                    (folder / "one").replace(folder / "known")
+                elif how == "touched":
+                    (folder / "known").chmod(0o600)
+                else:
+                    (folder / "known").unlink()
+
+        got = await get(service.host, service.port, "known", blksize=8, progress=disturb)
+        assert got == before
+        assert meant
 
 
 async def test_what_cannot_be_made_is_an_error(folder):

@@ -295,3 +295,85 @@ def test_the_wait_stays_short_when_every_nth_block_is_lost(every):
     link.check()
     assert link.sender.outcome.ending is Ending.DONE
     assert max(waits) < 0.2
+
+
+def count_data(link, choose):
+    """Run ``link`` to its end; answers how many DATA arrived, repeated ones too."""
+    arrived = 0
+
+    def counted(current):
+        nonlocal arrived
+        index = choose(current)
+        arrived += index is not None and current.flying[index][1][:2] == b"\0\3"
+        return index
+
+    link.finish(counted)
+    link.check()
+    assert link.sender.outcome.ending is Ending.DONE
+    return arrived
+
+
+@pytest.mark.parametrize("windowsize", [2, 8, 16])
+@pytest.mark.parametrize("upload", [False, True])
+def test_one_repeated_ack_repeats_one_window_at_most(windowsize, upload):
+    link = Link(400 * 513, blksize=513, windowsize=windowsize, upload=upload)
+    doubled = []
+
+    def choose(current):
+        to, datagram = current.flying[0] if current.flying else ("", b"")
+        if not doubled and datagram[:2] == b"\0\4" and datagram[3] >= 2 * windowsize:
+            doubled.append(datagram)
+            current.flying.insert(0, (to, datagram))
+        return 0 if current.flying else None
+
+    assert count_data(link, choose) <= 401 + windowsize
+    assert doubled
+
+
+@pytest.mark.parametrize("upload", [False, True])
+def test_one_late_ack_repeats_one_window_at_most(upload):
+    link = Link(400 * 513, blksize=513, windowsize=8, upload=upload)
+    late = []
+
+    def choose(current):
+        if not late and [wire for _, wire in current.flying if wire[:2] == b"\0\4"][-1:] > [
+            b"\0\4\0\x20"
+        ]:
+            current.now = current.sender.deadline
+            late.extend(current.flying)
+            current.send("server" if upload else "client", current.sender.timeout(current.now))
+        return 0 if current.flying else None
+
+    assert count_data(link, choose) <= 401 + 8
+    assert late
+
+
+def test_who_sent_a_wrq_has_seconds_for_his_first_block():
+    link = Link(3000, blksize=512, windowsize=1, upload=True)
+    link.deliver(0)
+    link.client.gone()
+    while link.server.outcome is None:
+        link.wait()
+    assert len(link.flying) == 3
+    assert 5 < link.now < 10
+
+
+@pytest.mark.parametrize("sends", [False, True])
+def test_who_asked_for_a_minute_has_it_after_the_last_copy(sends):
+    options = {"timeout": "60"}
+    terms = grant(options, max_blksize=512, max_windowsize=1, size=None)
+    if sends:
+        end = Sender(Frames(), Octets(bytes(3000), key=1), terms=terms)
+        end.start(0.0)
+        end.receive(b"\0\4\0\0", 0.0)
+    else:
+        end = Receiver(bytearray().extend, max_bytes=4000, terms=terms)
+        end.start(0.0)
+        end.receive(b"\0\3\0\1" + bytes(512), 0.0)
+    copies = []
+    while end.outcome is None:
+        now = end.deadline
+        if end.timeout(now):
+            copies.append(now)
+    assert copies[0] < 1
+    assert now - copies[-1] >= 60
