@@ -32,6 +32,8 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 _STATUS = {ErrorCode.NOT_FOUND: 404, ErrorCode.ACCESS_VIOLATION: 403}
 _UNAVAILABLE = 503
 _NOT_ALLOWED = ErrorReply(ErrorCode.ILLEGAL_OPERATION, "only GET and HEAD are answered")
+_NOT_HTTP_1 = ErrorReply(ErrorCode.ILLEGAL_OPERATION, "only HTTP/1 is spoken")
+_NO_TARGET = ErrorReply(ErrorCode.ILLEGAL_OPERATION, "the request's target is no URI")
 _TOO_LONG = ErrorReply(ErrorCode.ILLEGAL_OPERATION, f"a name has at most {MAX_NAME} octets")
 
 
@@ -59,14 +61,19 @@ async def serve_http(
 
 
 class _Asked:
-    """A request: the name it asks for, by whom, since when."""
+    """A request: the name it asks for (if it is a ``valid`` one), by whom, since when."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.started = time.monotonic()
         path = request.scope["path"]
-        # RFC 9112 section 3.2.2: a server takes the absolute form as well
-        self.name = (path if path.startswith("/") else urlsplit(path).path).removeprefix("/")
+        self.valid = True
+        try:
+            # RFC 9112 section 3.2.2: a server takes the absolute form as well
+            path = path if path.startswith("/") else urlsplit(path).path
+        except ValueError:
+            self.valid = False
+        self.name = path.removeprefix("/")
         self.wire: Wire = request.scope["state"]["wire"]
         self.host, self.port = request.client or ("", 0)
 
@@ -110,6 +117,10 @@ class _Page:
         await response(scope, receive, send)
 
     async def _answer(self, asked: _Asked) -> Response:
+        if not asked.request.scope["http_version"].startswith("1."):
+            return self._refused(asked, 505, _NOT_HTTP_1)  # the preface of HTTP/2 comes here
+        if not asked.valid:
+            return self._refused(asked, 400, _NO_TARGET)
         if asked.request.method not in {"GET", "HEAD"}:
             return self._refused(asked, 405, _NOT_ALLOWED, {"allow": "GET, HEAD"})
         if len(asked.name.encode()) > MAX_NAME:

@@ -170,11 +170,19 @@ class HttpServer:
 
 
 class _Conversation(TCPServer):
-    """One connection; once the client has ended it, it does not wait for another request."""
+    """One connection of HTTP/1.1; once the client has ended it, no other request is waited for."""
 
     async def _read_data(self) -> None:
+        # Whatever alpn_protocols says, hypercorn changes to HTTP/2 for its preface and for
+        # Upgrade: h2c; there it keeps whole answers in memory for a client that opens no window.
+        protocol = self.protocol.protocol
+        protocol._check_protocol = _unchanged  # type: ignore[union-attr, method-assign]  # noqa: SLF001
         await super()._read_data()
         await self.idle_task.stop()
+
+
+async def _unchanged(request: object) -> None:
+    """The protocol stays, whatever ``request`` asks for."""
 
 
 class _Tls:

@@ -131,6 +131,8 @@ async def test_whole_files_parts_and_heads(find, folder):
         (b"/con%fffig", 404),
         (b"/%2fdev/null", 404),
         (b"/proc/self/environ", 404),
+        (b"http://[::1/x", 400),
+        (b"http://x%E2%84%80/x", 400),
         (b"/" + b"n" * 256, 414),
     ],
 )
@@ -268,9 +270,9 @@ async def test_a_request_that_does_not_arrive_and_idleness_end(find, monkeypatch
                     assert await stream.receive_some() == b""
 
 
-async def raw(port, octets):
+async def raw(port, octets, connect=trio.open_tcp_stream):
     """All that comes for ``octets``, until the server ends the connection."""
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+    async with await connect("127.0.0.1", port) as stream:
         await stream.send_all(octets)
         got = b""
         with trio.fail_after(5), suppress(trio.BrokenResourceError):
@@ -306,6 +308,25 @@ async def test_what_is_no_request_is_refused_and_the_connection_ends(find, reque
         got = await raw(port, request_octets)
         assert got.startswith(b"HTTP/1.1 %d " % status)
         assert got.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_http_2_is_not_spoken(find, tmp_path, secure):
+    connect, keywords = trio.open_tcp_stream, {}
+    if secure:
+        authority, context = trustme.CA(), ssl.create_default_context()
+        authority.configure_trust(context)
+        keywords = {"identity": pem_of(authority, tmp_path / "identity.pem")}
+        connect = partial(trio.open_ssl_over_tcp_stream, ssl_context=context, https_compatible=True)
+    upgrade = b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n"
+    async with web(find, **keywords) as (port, events):
+        got = await raw(port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", connect)
+        assert got.startswith(b"HTTP/1.1 505 ")
+        assert b"HTTP/1.1 400 " in got  # to what stands behind the preface's first line
+        assert events[0]["status"] == 505
+        got = await raw(port, b"GET /one" + HOST + upgrade + b"\r\n", connect)
+        assert got.startswith(b"HTTP/1.1 200 ")
+        assert got.endswith(b"\r\n\r\n\0")
 
 
 async def test_no_second_request_hides_in_a_first_one_with_two_lengths(find):
