@@ -55,7 +55,8 @@ def _owners(node: Node, name: str) -> tuple[Path, ...]:
         return (node.state,)
     states = (node.state, *(one.state for one in node.members if one.host != node.host))
     for state in states:
-        if not os.access(identity_file(state, name), os.W_OK):
+        folder = identity_file(state, name).parent  # files are replaced, not written over
+        if not os.access(folder, os.W_OK | os.X_OK):
             raise IdentityError(
                 f"{identity_file(state, name)}: cannot be written, and every node of the cluster "
                 f"has to get the new ITLRecovery; nothing was changed"
@@ -81,8 +82,7 @@ def _change(state: Path, plan: Plan, made: TlsIdentity | None) -> None:
         old.unlink()
     elif plan.step is Step.SWITCH:
         write_whole(old, present.read_bytes())
-        write_whole(present, coming.read_bytes())
-        coming.unlink()
+        coming.replace(present)  # at once, so that who is interrupted here goes on from there
     elif made is not None and plan.step is Step.INTRODUCE:
         write_whole(coming, encode_identity(made))
     elif made is not None:

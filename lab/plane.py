@@ -119,7 +119,7 @@ class TrustPlane:
         node = load_node(self._state)
         catalog = node_catalog(node, settings)
         snapshot = Snapshot(
-            chain(self._store.entries(), _own_certificates(node), _ctl_certificates(catalog))
+            chain(self._store.sound_entries(), _own_certificates(node), _ctl_certificates(catalog))
         )
         policy = answer_policy(settings.tvs.answers)
         contexts = _contexts(self._state, settings.tvs)

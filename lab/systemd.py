@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 
 from lab import LabError
 
@@ -54,7 +55,8 @@ def notify(*assignments: str, environment: Mapping[str, str] = os.environ) -> No
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    with socket.socket(socket.AF_UNIX, kind) as manager, suppress(OSError):  # sd_notify(3): advice
         manager.connect(address)
         manager.sendall("\n".join(assignments).encode())
 

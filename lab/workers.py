@@ -131,7 +131,7 @@ class Worker:
 
     async def _spawn(self) -> trio.Process:
         return await trio.lowlevel.open_process(
-            [sys.executable, "-m", "lab.worker", msgspec.json.encode(self._task).decode()],
+            [sys.executable, "-P", "-m", "lab.worker", msgspec.json.encode(self._task).decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=tuple(self._sockets),

@@ -117,6 +117,8 @@ async def _run(
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except OSError as error:
         raise TftpError(f"{host}: {error.strerror or error}") from None
+    except UnicodeError:  # of IDNA, and no OSError
+        raise TftpError(f"{host} cannot be reached: not a host name") from None
     family, _, _, _, place = min(found, key=lambda each: each[0] != socket.AF_INET)
     server: Address = (str(place[0]), int(place[1]), *map(int, place[2:]))  # type: ignore[assignment]
     with trio.socket.socket(family, socket.SOCK_DGRAM) as own:

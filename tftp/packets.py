@@ -162,7 +162,9 @@ def encode_request(request: Request) -> bytes:
     words = [request.name, request.mode]
     for name, value in request.options.items():
         words += [name, value]
-    return request.opcode.to_bytes(2, "big") + b"".join(w.encode() + b"\0" for w in words)
+    return request.opcode.to_bytes(2, "big") + b"".join(
+        word.encode(errors="surrogateescape") + b"\0" for word in words
+    )
 
 
 def encode_data(block: int, payload: bytes) -> bytes:

@@ -94,7 +94,7 @@ def export_keys(
             friendly_name = label.friendly_name(describe(der).sha256)
             identity = load_tls_identity(node.state, label.type)
             data = encode_pkcs12(identity, friendly_name, password)
-            exchange.write(label.key_file_name, data)
+            exchange.write(label.key_file_name, data, private=True)
             names.append(label.key_file_name)
     return tuple(names)
 

@@ -140,7 +140,10 @@ async def connect(
     """
     where = f"TVS {host} port {port}"
     with _bounded(where, timeout_seconds):
-        stream = await trio.open_tcp_stream(host, port)
+        try:
+            stream = await trio.open_tcp_stream(host, port)
+        except UnicodeError:  # of IDNA, and no OSError
+            raise InquiryError(f"{where} cannot be reached: not a host name") from None
     family, kind = stream.socket.family, stream.socket.type
     with socket.socket(family, kind, fileno=stream.socket.detach()) as connected:
         tls = SSL.Connection(client_context(tls_profile), connected)

@@ -1,5 +1,6 @@
 """The shared directory: a local folder, or one on an SFTP server, behind the same four verbs."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, Self, TypeAlias
@@ -46,8 +47,11 @@ class Exchange(Protocol):
     def read(self, name: str, max_bytes: int) -> bytes:
         """The octets of one file; TooLargeError when it has more than ``max_bytes``."""
 
-    def write(self, name: str, data: bytes) -> None:
-        """Put a file there, whole or not at all; one of the same name is replaced."""
+    def write(self, name: str, data: bytes, *, private: bool = False) -> None:
+        """Put a file there, whole or not at all; one of the same name is replaced.
+
+        A ``private`` one is its owner's alone to read, from its first octet on.
+        """
 
 
 class Folder:
@@ -70,16 +74,24 @@ class Folder:
     def names(self) -> list[str]:
         """See :class:`Exchange`."""
         try:
-            if not self._path.is_dir():
+            if self._path.is_dir():
+                found = [
+                    entry.name
+                    for entry in self._path.iterdir()
+                    if not entry.name.startswith(".") and entry.is_file()
+                ]
+            else:
                 self._path.stat()
-                return [self._path.name]
-            return sorted(
-                entry.name
-                for entry in self._path.iterdir()
-                if not entry.name.startswith(".") and entry.is_file()
-            )
+                found = [self._path.name]
+            # Neither the store nor JSON can hold another name; the directory's is kept too.
+            for path in (self._path, *map(Path, found)):
+                os.fsencode(path).decode()
+        except UnicodeDecodeError as error:
+            shown = os.fsencode(self._path).decode(errors="backslashreplace")
+            raise ExchangeError(f"{shown}: a file name there is not UTF-8: {error}") from None
         except OSError as error:
             raise ExchangeError(f"{error.filename}: {error.strerror}") from None
+        return sorted(found)
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """See :class:`Exchange`."""
@@ -93,10 +105,10 @@ class Folder:
             raise TooLargeError(f"{path}: more than {max_bytes} octets")
         return data
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, private: bool = False) -> None:
         """See :class:`Exchange`."""
         try:
             self._path.mkdir(parents=True, exist_ok=True)
-            write_whole(self._path / name, data, mode=0o644)
+            write_whole(self._path / name, data, mode=0o600 if private else 0o644)
         except OSError as error:
             raise ExchangeError(f"{self._path / name}: {error.strerror}") from None

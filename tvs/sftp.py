@@ -75,15 +75,19 @@ class SftpFolder:
     """
 
     def __init__(self, address: str, login: Login, progress: Progress = no_progress) -> None:
-        parts = urlsplit(address)
+        # What is refused may hold a password where none is found: nothing before the @ is printed,
+        # nor what urllib says, which quotes it.
+        shown = address.rpartition("@")[2].removeprefix(f"{SCHEME}://")
+        refused = SftpError(f"{shown}: an SFTP directory is sftp://USER@HOST[:PORT]/DIRECTORY")
         try:
+            parts = urlsplit(address)
+            if parts.password is not None:
+                raise SftpError("an address with a password in it is not used: all users see it")
             port = parts.port or paramiko.config.SSH_PORT
-        except ValueError as error:
-            raise SftpError(f"{address}: {error}") from None
+        except ValueError:
+            raise refused from None
         if parts.scheme != SCHEME or not parts.hostname or parts.query or parts.fragment:
-            raise SftpError(f"{address}: an SFTP directory is sftp://USER@HOST[:PORT]/DIRECTORY")
-        if parts.password is not None:
-            raise SftpError("an address with a password in it is not used: every user can see it")
+            raise refused
         self._host, self._port = parts.hostname, port
         self._user = unquote(parts.username) if parts.username else None
         path = unquote(parts.path) or "/"
@@ -136,23 +140,25 @@ class SftpFolder:
             raise TooLargeError(f"{self.where}/{name}: more than {max_bytes} octets")
         return bytes(data)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Put a file there, whole or not at all; one of the same name is replaced."""
+    def write(self, name: str, data: bytes, *, private: bool = False) -> None:
+        """See :class:`~tvs.exchange.Exchange`."""
         temporary = join(self._path, f".{name}.{_client_name()}.part")
         target = join(self._path, name)
         try:
             with self._translated(target):
-                self._upload(temporary, name, data)
+                self._upload(temporary, name, data, private=private)
                 self._sftp().posix_rename(temporary, target)
         except BaseException:
             self._discard(temporary)
             raise
 
-    def _upload(self, temporary: str, name: str, data: bytes) -> None:
+    def _upload(self, temporary: str, name: str, data: bytes, *, private: bool) -> None:
         sftp = self._sftp()
         with suppress(FileNotFoundError):
             sftp.remove(temporary)  # of an earlier run that lost its connection
         with sftp.open(temporary, "wxb") as file:
+            if private:
+                file.chmod(0o600)  # while it is empty still
             file.set_pipelined()  # 25 times as fast; what fails shows when the file is closed
             for start in range(0, len(data), _CHUNK_BYTES):
                 file.write(data[start : start + _CHUNK_BYTES])
@@ -261,6 +267,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (EOFError, _LOST),
     (ConnectionError, _LOST),
     (UnicodeDecodeError, "{path}: a file name there is not UTF-8: {words}"),
+    (UnicodeError, "no host name, or a word that is not UTF-8: {words}"),
     (paramiko.SFTPError, "the server does not keep to SFTP: {words}"),
     (struct.error, "the server does not keep to SFTP: {words}"),
     # The protocol's code 4 says "Failure" for a full disk as well as for all else.

@@ -4,14 +4,16 @@ The interface is narrow on purpose, so that a shared database can stand behind i
 store holds, a revision that changes with it, and changes that happen in one transaction.
 """
 
+import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self, TypeAlias
+from types import NoneType
+from typing import Any, Self, TypeAlias
 
 from itl.certificates import CertificateError
 from tvs.changes import Change, Event, KeptReceipt, Receipt, Undone, apply_change, keep, undo
@@ -26,6 +28,9 @@ Revision: TypeAlias = tuple[int, ...]
 _CERTIFICATES = (
     "SELECT id, der, sha256, subject, issuer, serial, type, source, not_after FROM certificate"
 )
+_CERTIFICATE_KINDS = [
+    (int, bytes, str, str, str, bytes, type_kind, str, int) for type_kind in (str, NoneType)
+]
 
 
 class TrustStore:
@@ -81,6 +86,21 @@ class TrustStore:
                 connection.execute("SELECT certificate, store FROM placement"),
                 connection.execute(f"{_CERTIFICATES} ORDER BY id"),
             )
+
+    def sound_entries(self) -> list[Entry]:
+        """The same, each with the octets that its fingerprint is of; else StoreError.
+
+        The other columns are believed, as long as they have the right type: reading the issuer out
+        of 100 000 certificates takes twelve seconds, the fingerprints a fifth of one.
+        :meth:`damage` compares them all.
+        """
+        found = self.entries()
+        for entry in found:
+            if hashlib.sha256(entry.der).hexdigest() != entry.sha256:
+                raise StoreError(
+                    f"{self.path}: damaged: certificate {entry.sha256}: its octets are others"
+                )
+        return found
 
     def find(self, sha256: str) -> Entry | None:
         """The certificate with this fingerprint, if it is in any store."""
@@ -147,9 +167,11 @@ class TrustStore:
         with self._read() as connection:
             return [
                 KeptReceipt(Receipt(*row[:-1]), row[-1])
-                for row in connection.execute(
-                    "SELECT id, time, action, place, actor, body, undone_by FROM receipt"
-                    " ORDER BY time, id"
+                for row in _texts(
+                    connection.execute(
+                        "SELECT id, time, action, place, actor, body, undone_by FROM receipt"
+                        " ORDER BY time, id"
+                    )
                 )
             ]
 
@@ -158,13 +180,15 @@ class TrustStore:
         with self._read() as connection:
             return [
                 Event(*row)
-                for row in connection.execute(
-                    "SELECT time, receipt.id, actor, receipt.action, history.action, store,"
-                    " type_before, type_after, file, history.cluster, history.node"
-                    " FROM history JOIN receipt ON receipt = receipt.id"
-                    " JOIN certificate ON certificate = certificate.id"
-                    " WHERE sha256 = ? ORDER BY history.id",
-                    (sha256,),
+                for row in _texts(
+                    connection.execute(
+                        "SELECT time, receipt.id, actor, receipt.action, history.action, store,"
+                        " type_before, type_after, file, history.cluster, history.node"
+                        " FROM history JOIN receipt ON receipt = receipt.id"
+                        " JOIN certificate ON certificate = certificate.id"
+                        " WHERE sha256 = ? ORDER BY history.id",
+                        (sha256,),
+                    )
                 )
             ]
 
@@ -172,7 +196,7 @@ class TrustStore:
         """The cluster and node that each certificate is said to come from, by fingerprint."""
         with self._read() as connection:
             rows = connection.execute("SELECT sha256, cluster, node FROM certificate")
-            return {sha256: (cluster, node) for sha256, cluster, node in rows}
+            return {sha256: (cluster, node) for sha256, cluster, node in _texts(rows)}
 
     def _status(self) -> os.stat_result:
         try:
@@ -212,6 +236,24 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _of_kinds(
+    rows: Iterable[tuple[Any, ...]], kinds: Sequence[tuple[type, ...]]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows, of certificates; SQLite keeps any value in any column, which is a ValueError."""
+    for row in rows:
+        if tuple(map(type, row)) not in kinds:
+            raise ValueError(f"certificate {row[0]!r}: a column of another type")
+        yield row
+
+
+def _texts(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The same for any rows of texts, some of them NULL."""
+    for row in rows:
+        if not {*map(type, row)} <= {str, NoneType}:
+            raise ValueError(f"{row[0]!r}: a column of another type")
+        yield row
+
+
 def _entries(
     placements: sqlite3.Cursor, certificates: sqlite3.Cursor, *, in_no_store: bool = False
 ) -> list[Entry]:
@@ -223,7 +265,7 @@ def _entries(
     sets: dict[frozenset[str], frozenset[str]] = {}
     texts: dict[str, str] = {}
     stores: dict[int, frozenset[str]] = {}
-    for number, name in placements:
+    for number, name in _of_kinds(placements, [(int, str)]):
         union = stores.get(number, frozenset()) | {name}
         stores[number] = sets.setdefault(union, union)
     return [
@@ -248,6 +290,6 @@ def _entries(
             type_name,
             source,
             not_after,
-        ) in certificates
+        ) in _of_kinds(certificates, _CERTIFICATE_KINDS)
         if in_no_store or number in stores
     ]

@@ -10,6 +10,7 @@ from conf.settings import load_settings
 from lab.cli import terminal
 from lab.cli.receipts import show_receipt, show_receipts
 from tvs.changes import UnknownReceiptError, new_receipt
+from tvs.schema import StoreError
 from tvs.store import STORE_FILE, TrustStore
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -67,11 +68,16 @@ def receipts(receipt: str | None = None, *, json: Flag = False) -> int:
     if receipt is not None and not kept:
         raise UnknownReceiptError(f"no receipt {receipt} in this store's history")
     if receipt is not None and kept[0].receipt.action == "import":
-        body = json_text.loads(kept[0].receipt.body)
-        if json:
-            terminal.emit(body)
-        else:
-            show_receipt(body)
+        try:
+            body = json_text.loads(kept[0].receipt.body)
+            if json:
+                terminal.emit(body)
+            else:
+                show_receipt(body)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # edited by hand
+            raise StoreError(
+                f"{state / STORE_FILE}: damaged: receipt {receipt}: {error!r}"
+            ) from None
     elif json:
         for one in kept:
             fields = ("time", "action", "place", "actor")

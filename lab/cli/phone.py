@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lab.cli import terminal
+from lab.cli.quantities import Positive
 from lab.endpoint import UsageError, parse_endpoint
 from lab.phone.boot import Boot, boot
 from lab.phone.fetch import FileServer
@@ -61,7 +62,7 @@ class BootOptions:
     model: str | None = None
     http_port: int | None = None
     bare_ctl: Annotated[bool, Parameter(negative="")] = False
-    timeout_seconds: float = 5.0
+    timeout_seconds: Positive = 5.0
     retries: int = RETRIES
 
     def server(self, model: Model) -> FileServer:
@@ -92,7 +93,7 @@ def boot_command(
     options: BootOptions,
     *,
     count: int = 1,
-    rate: float = 50.0,
+    rate: Positive = 50.0,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Reset phones: they fetch their lists and their configuration, and believe them or not.
@@ -113,8 +114,8 @@ def boot_command(
     json:
         One object on standard output.
     """
-    if count < 1 or rate <= 0 or options.timeout_seconds <= 0:
-        raise UsageError("--count, --rate and --timeout-seconds must be above zero")
+    if count < 1:
+        raise UsageError("--count must be above zero")
     if options.retries < 0:
         raise UsageError("--retries must be zero or more")
     if count > 1:

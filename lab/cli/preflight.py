@@ -11,6 +11,7 @@ from rich.table import Table
 from conf.files import write_whole
 from lab.cli import terminal
 from lab.cli.passwords import Passwords
+from lab.cli.quantities import Positive
 from lab.endpoint import UsageError
 from lab.phone.models import model as model_named
 from lab.phone.state import DEFAULT_MAC, DEFAULT_MODEL, parse_mac
@@ -31,7 +32,7 @@ def preflight(
     mac: str = DEFAULT_MAC,
     model: Annotated[Sequence[str], Parameter(negative="")] = (DEFAULT_MODEL,),
     simulate_phones: Annotated[int, Parameter(name="--simulate")] = 0,
-    timeout_seconds: float = 5.0,
+    timeout_seconds: Positive = 5.0,
     password_file: Path | None = None,
     html: Path | None = None,
     octets: Annotated[bool, Parameter(name="--bytes", negative="")] = False,
@@ -68,8 +69,8 @@ def preflight(
     json:
         Print one object.
     """
-    if timeout_seconds <= 0 or simulate_phones < 0:
-        raise UsageError("--timeout-seconds must be above zero, --simulate zero or more")
+    if simulate_phones < 0:
+        raise UsageError("--simulate must be zero or more")
     places = parse_place(source), parse_place(destination)
     models = [model_named(name) for name in model]
     passwords = Passwords(password_file).tried

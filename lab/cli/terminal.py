@@ -11,6 +11,13 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+# Closed ones, as after `>&-`, are None; in this order each gets the descriptor that is free.
+for _name, _mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    if getattr(sys, _name) is None:
+        setattr(sys, _name, Path(os.devnull).open(_mode))  # noqa: SIM115 - to the program's end
+
+if not os.environ.get("COLUMNS", "").strip("0"):
+    os.environ.pop("COLUMNS", None)  # 0 says that nobody knows; rich would print nothing
 # A pipe has no width: what reads it wants one row on one line.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 240
 
@@ -27,6 +34,7 @@ help_pages = _Console()
 messages = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 _state: ContextVar[Path] = ContextVar("state", default=Path("var"))
+_UNDECODED = re.compile("[\udc80-\udcff]")  # octets of a file name that is not UTF-8
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -46,11 +54,13 @@ def clean(text: str) -> str:
 
 
 def emit(value: object) -> None:
-    """Print one JSON value on one line of standard output.
+    r"""Print one JSON value on one line of standard output.
 
-    JSON leaves DEL, C1, direction and line separators as they are; a terminal would act on them.
+    Octets of a name that is not UTF-8 become ``\xNN``, since JSON cannot hold them. It leaves DEL,
+    C1, direction and line separators as they are; a terminal would act on them.
     """
-    text = msgspec.json.encode(value).decode()
+    text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
+    text = _UNDECODED.sub(lambda found: rf"\\x{ord(found.group()) - 0xDC00:02x}", text)
     escaped = _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
     if sys.stdout.encoding.lower() not in {"utf-8", "utf8"}:
         escaped = json.dumps(json.loads(escaped), separators=(",", ":"))

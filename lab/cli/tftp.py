@@ -14,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from conf.files import write_whole
 from lab.cli import terminal
+from lab.cli.quantities import Positive
 from lab.endpoint import UsageError, parse_endpoint
 from tftp.client import MAX_BYTES, get, put
 from tftp.client import Progress as Told
@@ -52,7 +53,7 @@ class Asking:
     windowsize: int | None = None
     timeout: int | None = None
     tsize: bool = True
-    timeout_seconds: float = 300.0
+    timeout_seconds: Positive = 300.0
     json: Annotated[bool, Parameter(negative="")] = False
 
     def check(self) -> None:

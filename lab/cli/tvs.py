@@ -17,6 +17,7 @@ from itl.signedfile import Kind, recognise
 from itl.trustlist import parse_trust_list
 from lab.cli import terminal
 from lab.cli.passwords import Passwords
+from lab.cli.quantities import Positive
 from lab.cli.receipts import add as add_row
 from lab.cli.receipts import table
 from lab.endpoint import UsageError, parse_endpoint
@@ -68,7 +69,7 @@ class Asking:
     password_file: Path | None = None
     device: str = DEFAULT_DEVICE
     tls_profile: Literal["legacy", "modern"] = "legacy"
-    timeout_seconds: float = 5.0
+    timeout_seconds: Positive = 5.0
     json: Annotated[bool, Parameter(negative="")] = False
 
 
@@ -83,7 +84,8 @@ def query_command(
 ) -> int:
     """Ask for the certificate that has these names, as a phone does for an unknown list signer.
 
-    Exit code 0: all are trusted; 1: one is not; 3: no answer for one.
+    Exit code 0: all are trusted; 1: one is not; 3: no answer for one, or a "trusted" of which a
+    phone could make nothing.
 
     Parameters
     ----------
@@ -199,7 +201,8 @@ def _ask_all(
             _show(host, asked, reply)
             if words:
                 terminal.say(f"trustlab: {words}")
-        codes.append(EXIT_TRUSTED if reply.status == Status.TRUSTED else EXIT_NOT_TRUSTED)
+        told = EXIT_TRUSTED if reply.status == Status.TRUSTED else EXIT_NOT_TRUSTED
+        codes.append(EXIT_UNKNOWN if words else told)
     return max(codes)
 
 

@@ -154,7 +154,7 @@ async def resolve(host: str, port: int) -> Address:
     """The first address of ``host``. Raises :class:`~lab.LabError`."""
     try:
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except OSError as problem:
+    except (OSError, UnicodeError) as problem:  # the latter is no host name
         raise LabError(f"{host}: {problem}") from None
     name = found[0][4]
     return str(name[0]), int(name[1])

@@ -295,7 +295,7 @@ async def connect(target: TvsTarget) -> trio.SocketStream:
     try:
         with trio.fail_after(target.patience_seconds):
             return await trio.open_tcp_stream(*target.address)
-    except (OSError, trio.TooSlowError) as error:
+    except (OSError, UnicodeError, trio.TooSlowError) as error:
         untold(f"cannot connect: {str(error) or 'no answer'}")
 
 

@@ -65,7 +65,7 @@ async def fetch(server: FileServer, name: str) -> Fetched:
     if server.http_port is not None:
         try:
             return await _fetch_http(server.host, server.http_port, name, server.timeout_seconds)
-        except (HttpError, OSError):
+        except (HttpError, OSError, UnicodeError):  # the last one: no host name
             pass  # whatever is wrong with HTTP, the phone falls back
     return await _fetch_tftp(server, name)
 

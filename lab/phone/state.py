@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -65,7 +66,7 @@ class Phone:
 class _Entry(msgspec.Struct, frozen=True):
     issuer: str
     serial: bytes
-    expires: datetime
+    expires: Annotated[datetime, msgspec.Meta(tz=True)]  # it is compared with a time that has one
     server_certificate: bytes
     certificate: bytes | None
     roles: tuple[int, ...]

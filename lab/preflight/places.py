@@ -11,6 +11,7 @@ from conf.settings import load_settings
 from itl import ItlError
 from itl.signedfile import parse_signed_file
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, TrustList, parse_trust_list
+from lab import LabError
 from lab.endpoint import UsageError, parse_endpoint
 from lab.phone.configuration import (
     DEFAULT_TVS_PORT,
@@ -237,7 +238,7 @@ def _read_files(paths: Sequence[Path]) -> FileNode:
         try:
             name = parse_signed_file(data).header.filename
         except ItlError as error:
-            raise UsageError(f"{path}: neither a trust list nor a signed file: {error}") from None
+            raise LabError(f"{path}: neither a trust list nor a signed file: {error}") from None
         found[name if name in {CTL_FILENAME, ITL_FILENAME} else ""] = ServedFile(
             name, str(path), data
         )

@@ -1,6 +1,7 @@
 """The guide's procedure: export, export, consolidate, import, import; from outside."""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -306,6 +307,14 @@ def test_a_missing_directory_is_an_error_but_export_makes_it(clusters, trustlab)
         assert trustlab(clusters.a, "bundle", command, clusters.shared).code == 3
 
 
+def modes(folder) -> dict[bool, set[int]]:
+    """The modes of the files there, of those with a private key and of the others."""
+    found = {}
+    for path in folder.iterdir():
+        found.setdefault("private-key" in path.name, set()).add(path.stat().st_mode & 0o777)
+    return found
+
+
 def test_private_keys_only_when_asked_for_and_with_a_password(clusters, trustlab, tmp_path):
     command = ("bundle", "export", clusters.shared, "--type", "CallManager", "--private-keys")
     assert trustlab(clusters.a, *command).code == 2
@@ -315,6 +324,9 @@ def test_private_keys_only_when_asked_for_and_with_a_password(clusters, trustlab
     assert trustlab(clusters.a, *command, "--password-file", secret).code == 0
     (path,) = clusters.shared.glob("*cucm-a1*private-key*")  # this node's own alone
     assert len(list(clusters.shared.iterdir())) == 3
+    path.chmod(0o644)
+    assert trustlab(clusters.a, *command, "--password-file", secret).code == 0
+    assert modes(clusters.shared) == {False: {0o644}, True: {0o600}}
     bundle = pkcs12.load_pkcs12(path.read_bytes(), b"correct horse")
     identity = load_tls_identity(clusters.a, "CallManager")
     assert bundle.key.private_numbers() == identity.private_key.private_numbers()
@@ -338,3 +350,22 @@ def test_ecdsa_kinds_are_exchanged_too(trustlab, clusters, tmp_path):
     (entry,) = stored(trustlab, clusters.b).values()
     assert entry["type"] == "CallManager-ECDSA"
     assert (entry["stores"], entry["roles"]) == TARGETS["CallManager"]
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_done(exchanged, trustlab):
+    odd = exchanged.shared / os.fsdecode(b"caf\xe9.p12")
+    shutil.copy(next(exchanged.shared.glob("*cucm-a1*")), odd)
+    moved = shutil.copytree(exchanged.shared, exchanged.shared.with_name(odd.stem))
+    (moved / odd.name).unlink()
+    before = {path: path.stat().st_mtime_ns for path in exchanged.shared.iterdir()}
+    for command, where in (
+        (("consolidate", "--json"), exchanged.shared),
+        (("import", "--yes", "--json"), exchanged.shared),
+        (("import", "--yes", "--json"), odd),
+        (("import", "--yes", "--json"), moved),
+    ):
+        result = trustlab(exchanged.b, "bundle", *command, where)
+        assert (result.code, result.out) == (3, "")
+        assert "a file name there is not UTF-8" in result.err
+    assert {path: path.stat().st_mtime_ns for path in exchanged.shared.iterdir()} == before
+    assert stored(trustlab, exchanged.b) == {}

@@ -168,6 +168,47 @@ def test_verify_the_store(imported, trustlab):
     assert len(broken.one["damage"]) == 1
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "certificate SET serial = 'text'",
+        "certificate SET serial = 7",
+        "certificate SET subject = x'00'",
+        "certificate SET type = x'00'",
+        "certificate SET node = x'00'",
+        "placement SET store = x'00'",
+        "history SET file = x'00'",
+    ],
+)
+def test_a_column_of_another_type_is_damage_and_no_traceback(imported, trustlab, damage):
+    state, _ = imported
+    fingerprint = next(iter(stored(trustlab, state)))
+    with closing(connect(state / "store.sqlite3")) as connection:
+        connection.execute("DELETE FROM placement WHERE store != 'CallManager-trust'")
+        connection.execute(f"UPDATE {damage}")
+    results = [
+        trustlab(state, "store", *command, "--json")
+        for command in (("list",), ("find", "cucm"), ("show", fingerprint))
+    ]
+    broken = [result for result in results if result.code]
+    assert broken
+    for result in broken:
+        assert result.code == 2
+        assert "store.sqlite3: damaged: " in result.err
+        assert ": a column of another type" in result.err
+
+
+@pytest.mark.parametrize("body", ["nojson", "[]", "{}", b"\0"])
+def test_a_receipt_that_is_none_is_named(imported, trustlab, body):
+    state, receipt = imported
+    with closing(connect(state / "store.sqlite3")) as connection:
+        connection.execute("UPDATE receipt SET body = ?", (body,))
+    result = trustlab(state, "bundle", "receipts", receipt)
+    assert result.code == 2
+    assert receipt in result.err
+    assert "store.sqlite3: damaged" in result.err
+
+
 def test_export_is_readable_by_others(imported, trustlab, tmp_path, keytool):
     state, _ = imported
     pem, pkcs12 = tmp_path / "out.pem", tmp_path / "out.p12"

@@ -1,6 +1,7 @@
 """Renewing identities: which order keeps phones, and which is refused."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -109,6 +110,23 @@ def test_the_list_signer_stands_beside_the_old_one_before_it_signs(
     third, node = renew(state, "ITLRecovery", SEP001122334455=later())
     assert third.step is Step.RETIRE
     assert node.overlap == ()
+
+
+def test_a_switch_that_is_broken_off_keeps_the_old_signer(
+    state: Path, renew: Renew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = load_node(state).own.certificates["ITLRecovery"]
+    renew(state, "ITLRecovery")
+
+    def broken(path: Path) -> None:
+        raise OSError(5, "Input/output error", str(path))
+
+    with monkeypatch.context() as patched, suppress(OSError):
+        patched.setattr(Path, "unlink", broken)
+        renew(state, "ITLRecovery")
+    if load_node(state).own.certificates["ITLRecovery"] == old:
+        renew(state, "ITLRecovery")
+    assert load_node(state).overlap == (old,)
 
 
 def test_tvs_right_after_the_signer_is_refused_until_phones_came(state: Path, renew: Renew) -> None:

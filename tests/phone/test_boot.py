@@ -362,13 +362,15 @@ async def test_a_tvs_with_another_certificate_is_not_even_asked(nursery, source,
 
 async def test_the_next_server_is_asked_when_one_gives_no_answer(nursery, source, destination):
     dead = TvsServer("127.0.0.1", 1)
+    nameless = TvsServer("tvs..example", 2445)
     impostor = await serve_trust(nursery, destination.tvs, known(destination.recovery))
     good = await serve_trust(nursery, source.tvs, known(destination.recovery))
     never = TvsServer("127.0.0.1", 2)
-    phone = await at_home(nursery, source, dead, impostor, good, never)
+    phone = await at_home(nursery, source, dead, nameless, impostor, good, never)
     run = await boot_at(nursery, phone, files_of(destination, MAC))
     assert run.verdict is BootVerdict.UPDATED
-    assert [one.outcome for one in run.inquiries] == ["no answer", "stranger", "trusted"]
+    outcomes = [one.outcome for one in run.inquiries]
+    assert outcomes == ["no answer", "no answer", "stranger", "trusted"]
 
 
 async def test_a_no_is_an_answer_and_the_next_server_is_not_asked(nursery, source, destination):

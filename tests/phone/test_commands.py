@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from lab import LabError
+from lab.phone.state import load_phone
 from tests.daemons import new_node, serving, trustlab
 from tests.operations.clients import eventually
 from tests.phone.servers import udp_socket
@@ -124,6 +126,15 @@ def test_a_damaged_phone_folder_is_an_error_with_its_place(tmp_path, name):
     done = trustlab("phone", "boot", "--tftp", "127.0.0.1:1", "--phone-dir", tmp_path)
     assert done.returncode == 3
     assert str(tmp_path / name) in done.stderr
+
+
+def test_a_remembered_answer_needs_the_zone_of_its_end(tmp_path):
+    answer = {"issuer": "", "serial": "", "server_certificate": "", "certificate": "", "roles": []}
+    kept = {"mac": MAC, "model": "8861", "protocol": "SIP"}
+    entry = answer | {"expires": "2030-01-01T00:00:00"}
+    (tmp_path / "phone.json").write_text(json.dumps(kept | {"tvs_cache": [entry]}))
+    with pytest.raises(LabError, match=r"phone\.json: .*timezone"):
+        load_phone(tmp_path)
 
 
 def test_a_load_that_cannot_be_kept_is_told_in_one_line(tmp_path):

@@ -64,6 +64,13 @@ async def test_http_that_is_refused_or_silent_costs_its_time_only(nursery):
     await silent[0].aclose()
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+async def test_a_host_that_has_no_possible_name_gives_no_answer(host):
+    fetched = await fetch(FileServer(host, 69, 6970, 1.0), NAME)
+    assert (fetched.transfer, fetched.transport) == (Transfer.NO_ANSWER, "tftp")
+    assert fetched.text == f"{host} cannot be reached: not a host name"
+
+
 async def test_a_file_may_take_longer_than_the_silence_allowed(nursery):
     """Four blocks, half a second apart; nothing for one and a half would be too long."""
     asked = udp_socket()

@@ -33,6 +33,10 @@ def test_a_phones_request_has_the_length_of_the_capture():
     assert encode_request(Request(Opcode.RRQ, "CTLSEP0006537B84EF.tlv")) == PHONE_RRQ
 
 
+def test_a_name_that_is_not_utf_8_goes_out_as_the_shell_gave_it():
+    assert encode_request(Request(Opcode.RRQ, "q\udcff")) == b"\0\1q\xff\0octet\0"
+
+
 @pytest.mark.parametrize(
     ("octets", "packet"),
     [
