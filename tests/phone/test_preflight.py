@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from itl.roles import Role
 from itl.trustlist import ITL_FILENAME, parse_trust_list
-from lab.endpoint import UsageError
+from lab import LabError
 from lab.phone.configuration import TvsServer
 from lab.phone.models import model
 from lab.preflight.examination import examine
@@ -356,7 +356,7 @@ async def test_files_say_what_they_can(nursery, tmp_path, source, destination):
     assert (await look(place, Place(lists=(away,)), bundled=(list(entries), []))).exit_code == 0
     assert (await look(place, Place(lists=(away,)))).exit_code == 1
     home.write_bytes(b"garbage")
-    with pytest.raises(UsageError, match="neither a trust list"):
+    with pytest.raises(LabError, match="neither a trust list"):
         await look(Place(lists=(home,)), Place(lists=(away,)))
 
 
@@ -375,7 +375,7 @@ def test_places_are_written_with_commas():
     assert place.tvs == (TvsServer("cucm.example", 2445),)
     assert [str(path) for path in (*place.lists, *place.states, *place.bundles)] == ["a", "b", "c"]
     for text in ("", "tftp", "tftp=", "sftp=x", "tftp=a b"):
-        with pytest.raises(UsageError):
+        with pytest.raises(LabError):
             parse_place(text)
 
 
