@@ -12,7 +12,7 @@ from socket import SocketType
 from typing import NamedTuple, TypeAlias
 
 from tftp import PacketError
-from tftp.content import Answer, Content, ErrorReply, Later
+from tftp.content import BROKEN, Answer, Content, ErrorReply, Later
 from tftp.engine import Engine, Report
 from tftp.flow import Flow, device_of
 from tftp.frames import Frames
@@ -39,7 +39,6 @@ _REQUEST_OPCODES = (b"\0\1", b"\0\2")
 _MODES = ("octet", "netascii")
 _WRQ = Opcode.WRQ
 _OUTCOMES = [code.name.lower().replace("_", " ") for code in ErrorCode]
-_BROKEN = ErrorReply(ErrorCode.UNDEFINED, "the server failed; its log says why")
 
 
 @dataclass(frozen=True)
@@ -376,7 +375,7 @@ class Admission:
         )
 
     def _fail(self, arrival: "_Arrival", request: Request, error: Exception) -> None:
-        self._refuse(arrival, request, _BROKEN, f"{type(error).__name__}: {error}")
+        self._refuse(arrival, request, BROKEN, f"{type(error).__name__}: {error}")
 
     def _refuse(
         self, arrival: "_Arrival", request: Request | None, reply: ErrorReply, why: str = ""

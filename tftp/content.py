@@ -145,3 +145,4 @@ class Later:
 
 Answer: TypeAlias = Content | ErrorReply | Later
 NOT_FOUND = ErrorReply(ErrorCode.NOT_FOUND, "file not found")
+BROKEN = ErrorReply(ErrorCode.UNDEFINED, "the server failed; its log says why")

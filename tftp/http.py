@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from conf.addresses import address_text
 from tftp import TftpError
 from tftp.admission import Find, ReplyPolicy
-from tftp.content import Content, ErrorReply, Later
+from tftp.content import BROKEN, Content, ErrorReply, Later
 from tftp.engine import Report
 from tftp.flow import device_of
 from tftp.http_server import HttpServer, Wire
@@ -110,7 +110,10 @@ class _Page:
             await send({"type": "websocket.close"})
             return
         asked = _Asked(Request(scope))
-        response = await self._answer(asked)
+        try:
+            response = await self._answer(asked)
+        except Exception as error:  # noqa: BLE001  the server beneath would say nothing of it
+            response = self._refused(asked, 500, BROKEN, why=f"{type(error).__name__}: {error}")
         if {"transfer-encoding", "content-length"} <= set(asked.request.headers):
             # RFC 9112 section 6.1: two lengths may be two requests to somebody on the way
             response.headers["connection"] = "close"
@@ -142,10 +145,16 @@ class _Page:
             return ErrorReply(ErrorCode.UNDEFINED, f"could not be made: {error}")
 
     def _refused(
-        self, asked: _Asked, status: int, reply: ErrorReply, headers: dict[str, str] | None = None
+        self,
+        asked: _Asked,
+        status: int,
+        reply: ErrorReply,
+        headers: dict[str, str] | None = None,
+        *,
+        why: str = "",
     ) -> Response:
         outcome = reply.code.name.lower().replace("_", " ")
-        event = asked.event(f"{self.scheme}.error", outcome, reply.text, status, 0)
+        event = asked.event(f"{self.scheme}.error", outcome, why or reply.text, status, 0)
         self.report(event | {"expected": reply.expected})
         return Response(f"{reply.text}\n", status, headers, "text/plain")
 

@@ -202,6 +202,20 @@ async def opened(port, target=b"/large"):
     return stream
 
 
+async def test_a_failure_of_ours_is_told_and_the_service_goes_on(find):
+    def broken(name, peer):
+        if name == "broken":
+            raise RuntimeError("no such luck")
+        return find(name, peer)
+
+    async with web(broken) as (port, events):
+        status, _, body = await ask(port, b"GET /broken HTTP/1.1")
+        assert (status, body) == (500, b"the server failed; its log says why\n")
+        told = await event(events, event="http.error", status=500)
+        assert told["reason"] == "RuntimeError: no such luck"
+        assert (await ask(port, b"GET /one HTTP/1.1"))[0] == 200
+
+
 async def test_a_client_that_goes_away_is_told_as_gone(find, large):
     async with web(find) as (port, events):
         stream = await opened(port)
