@@ -1,13 +1,8 @@
-"""Numbers on a command line that must be above zero."""
+"""Numbers on a command line that must be above zero; NaN is not."""
 
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-
-def _check(_type: object, value: float) -> None:
-    if not value > 0:  # so written since NaN is neither above zero nor below
-        raise ValueError("must be above zero")
-
-
-Positive = Annotated[float, Parameter(validator=_check)]
+Positive = Annotated[float, Parameter(validator=Number(gt=0))]

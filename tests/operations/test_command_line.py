@@ -55,7 +55,7 @@ def test_a_number_that_must_be_above_zero(
 ) -> None:
     done = trustlab(*command[:-1], f"{command[-1]}={number}", cwd=tmp_path)
     assert done.returncode == 2
-    assert "must be above zero" in done.stderr
+    assert "Must be > 0." in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -459,7 +459,9 @@ async def test_a_file_replaced_meanwhile_is_sent_to_its_end(folder):
 
 
 @pytest.mark.parametrize("how", ["replaced", "touched", "removed"])
-async def test_nor_does_it_matter_if_it_was_asked_for_before(folder, monkeypatch, how):
+async def test_a_file_asked_for_before_is_sent_to_its_end_whatever_becomes_of_its_name(
+    folder, monkeypatch, how
+):
     monkeypatch.setattr("tftp.root.SETTLED_NS", 0)
     before = random.Random(1).randbytes(6000)
     (folder / "known").write_bytes(before)
