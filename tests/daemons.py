@@ -34,8 +34,9 @@ class Daemon:
         return self.process.wait(STOP_SECONDS)
 
     def events(self) -> list[dict[str, object]]:
-        """What it reported so far."""
-        return [json.loads(line) for line in (self.state / "events.jsonl").read_text().splitlines()]
+        """What it reported so far; a line that is being written is not yet told."""
+        *whole, _ = (self.state / "events.jsonl").read_text().split("\n")
+        return [json.loads(line) for line in whole]
 
 
 def trustlab(

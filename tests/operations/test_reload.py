@@ -91,7 +91,7 @@ async def test_a_reload_under_load_changes_a_limit_and_drops_nothing(node: Path)
     with serving(node, "--workers", "2") as daemon, reading(daemon, "firmware.bin") as slow:
         slow.take(5)
         assert taken(daemon) == CONNECTIONS
-        async with trio.open_nursery() as nursery, connect(*daemon.tvs) as held:
+        async with connect(*daemon.tvs) as held, trio.open_nursery() as nursery:
 
             async def ask() -> None:
                 nonlocal answers
