@@ -2,8 +2,8 @@
 
 import ipaddress
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from conf import ConfError
-from conf.files import write_whole
+from conf.files import make_folder, write_whole
 from conf.identity import (
     CALLMANAGER_ECDSA,
     IDENTITIES,
@@ -67,8 +67,9 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
     backup = _make_room(state, force=force)
     place = state if state.exists() else state.parent
     place.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{state.name}.", dir=place))  # mode 0700
+    draft = place / f".{state.name}.{secrets.token_hex(8)}"
     try:
+        make_folder(draft)
         _fill(draft, state, request, peer)
         if place == state:
             _empty_into(state, draft)
@@ -159,7 +160,7 @@ def _make_room(state: Path, *, force: bool) -> Path | None:
 
 def _fill(draft: Path, state: Path, request: Request, peer: Node | None) -> None:
     for folder in ("identities", "cluster", "tftp"):
-        (draft / folder).mkdir(mode=0o700)
+        make_folder(draft / folder)
     identities = _identities(request, peer)
     for name, identity in identities.items():
         write_whole(identity_file(draft, name), encode_identity(identity))

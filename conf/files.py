@@ -1,8 +1,26 @@
-"""Files are written whole or not at all."""
+"""Files and folders of a node: read only where they end, written whole or not at all."""
 
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
+
+
+def read_regular(path: Path) -> bytes:
+    """The octets of the regular file ``path``.
+
+    A pipe could keep us waiting for ever, and a device may have no end. Raises OSError for those
+    too, and for a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -18,9 +36,7 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
-            if os.geteuid() == 0:
-                folder_status = path.parent.stat()
-                os.fchown(file.fileno(), folder_status.st_uid, folder_status.st_gid)
+            give_to_owner(file.fileno(), path.parent)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -33,3 +49,32 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder ``path``, mode 0700, unless it is there; the folder around it has to be.
+
+    One that root makes belongs to the owner of the folder around it, as with :func:`write_whole`.
+    Raises OSError.
+    """
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give_to_owner(descriptor, path.parent)
+    finally:
+        os.close(descriptor)
+
+
+def give_to_owner(descriptor: int, folder: Path) -> None:
+    """Let what root has just made in ``folder`` belong to the owner and group of that folder.
+
+    Nothing is done for another user, whose files are its own. Raises OSError.
+    """
+    if os.geteuid() == 0:
+        around = folder.stat()
+        os.fchown(descriptor, around.st_uid, around.st_gid)

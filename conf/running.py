@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from conf import ConfError
-from conf.files import write_whole
+from conf.files import give_to_owner, write_whole
 
 LOCK_FILE = "run.lock"
 RECORD_FILE = "run.json"
@@ -39,6 +39,7 @@ def claim(state: Path) -> Iterator[None]:
     """
     descriptor = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        give_to_owner(descriptor, state)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

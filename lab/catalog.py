@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from conf import ConfError
+from conf.files import make_folder
 from conf.identity import Node, load_signer
 from conf.settings import OfferSettings, PhoneSettings, Settings, TftpSettings
 from itl import ItlError
@@ -13,7 +14,7 @@ from tftp.admission import Limits
 from tftp.catalog import Catalog, Offer
 from tftp.uploads import Uploads
 
-UPLOADS = "uploads"
+UPLOADS = "uploads"  # where files sent to the node go
 PHONES = "phones"
 
 
@@ -21,10 +22,15 @@ class OfferError(ConfError):
     """An entry of ``lists.offers`` that cannot be used."""
 
 
-def node_catalog(node: Node, settings: Settings) -> Catalog:
-    """Build it; raises :class:`~conf.ConfError`, ItlError, TftpError or OSError."""
+def node_catalog(node: Node, settings: Settings, *, keep: bool = True) -> Catalog:
+    """Build it, and ``keep`` its lists; without, nothing is written.
+
+    Raises :class:`~conf.ConfError`, ItlError, TftpError or OSError.
+    """
     state, tftp, phones = node.state, settings.tftp, settings.phones
-    uploads = uploads_folder(state) if tftp.uploads and tftp.serve_uploads else None
+    uploads, served = state / UPLOADS, tftp.uploads and tftp.serve_uploads
+    if served and keep:
+        make_folder(uploads)
     return Catalog(
         node,
         root=state / "tftp",
@@ -38,9 +44,10 @@ def node_catalog(node: Node, settings: Settings) -> Catalog:
         offers=[_offer(entry, phones, state) for entry in settings.lists.offers],
         rules=tftp.rules,
         fold_case=tftp.fold_case,
-        uploads=uploads,
+        uploads=uploads if served and uploads.exists() else None,
         phone_certificates=_certificates(state / PHONES),
         signatures_per_address=tftp.signatures_per_address,
+        keep=keep,
     )
 
 
@@ -66,21 +73,16 @@ class TftpKeywords(TypedDict):
 
 def tftp_keywords(state: Path, chosen: TftpSettings) -> TftpKeywords:
     """Keywords of the TFTP service. Raises OSError if there can be no folder for uploads."""
+    uploads = None
+    if chosen.uploads:
+        make_folder(state / UPLOADS)
+        uploads = Uploads(state / UPLOADS, max_bytes=chosen.max_upload_bytes)
     return {
-        "uploads": Uploads(uploads_folder(state), max_bytes=chosen.max_upload_bytes)
-        if chosen.uploads
-        else None,
+        "uploads": uploads,
         "receive_buffer": chosen.receive_buffer,
         "cache_bytes": chosen.cache_bytes,
         "rollover": chosen.rollover,
     }
-
-
-def uploads_folder(state: Path) -> Path:
-    """Where files sent to the node go; made if it is not there. Raises OSError."""
-    folder = state / UPLOADS
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
 
 
 def _offer(entry: OfferSettings, phones: PhoneSettings, state: Path) -> Offer:

@@ -13,6 +13,8 @@ from typing import TypeAlias
 import msgspec
 import trio
 
+from conf.files import give_to_owner
+
 Event: TypeAlias = Mapping[str, object]
 Reader: TypeAlias = Callable[[Event], None]
 
@@ -100,7 +102,10 @@ class EventLog:
             self.lost += octets.count(b"\n")
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self.path, flags, 0o600)
+        give_to_owner(descriptor, self.path.parent)
+        return descriptor
 
     def _rotate(self) -> None:
         for number in range(self._kept_files, 0, -1):

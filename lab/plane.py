@@ -5,12 +5,13 @@ be read or built keeps what was there and says so.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import trio
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from OpenSSL import SSL
 
 from conf import ConfError
@@ -25,7 +26,7 @@ from conf.identity import (
     load_tls_identity,
     read_identity,
 )
-from conf.settings import Settings, TvsSettings
+from conf.settings import Settings, SettingsError, TvsSettings
 from itl import ItlError
 from lab.catalog import node_catalog, tftp_limits
 from lab.events import Reader
@@ -115,17 +116,10 @@ class TrustPlane:
         )
         return self._store.revision(), tuple(files)
 
-    def _load(self, settings: Settings) -> "_Standing":
-        node = load_node(self._state)
-        catalog = node_catalog(node, settings)
-        snapshot = Snapshot(
-            chain(self._store.sound_entries(), _own_certificates(node), _ctl_certificates(catalog))
-        )
-        policy = answer_policy(settings.tvs.answers)
-        contexts = _contexts(self._state, settings.tvs)
-        return _Standing(node, settings, policy, catalog, snapshot, contexts)
+    def _load(self, settings: Settings) -> "Standing":
+        return read_standing(self._state, settings, self._store.sound_entries())
 
-    def _take_up(self, fresh: "_Standing") -> None:
+    def _take_up(self, fresh: "Standing") -> None:
         self.node = fresh.node
         self.settings = fresh.settings
         self.tvs_limits = tvs_limits(fresh.settings.tvs)
@@ -137,8 +131,8 @@ class TrustPlane:
 
 
 @dataclass(frozen=True)
-class _Standing:
-    """Everything that is swapped in together."""
+class Standing:
+    """Everything a node answers from, of one moment: what is swapped in together."""
 
     node: Node
     settings: Settings
@@ -146,6 +140,23 @@ class _Standing:
     catalog: Catalog
     snapshot: Snapshot
     contexts: Mapping[Profile, SSL.Context]
+
+
+def read_standing(
+    state: Path, settings: Settings, stored: Iterable[Entry], *, keep: bool = True
+) -> Standing:
+    """Read and build what the node ``state`` answers from.
+
+    ``stored`` are the certificates of its trust store. ``keep`` is for who serves: lists are kept
+    for the next time; without it nothing is written. Raises :class:`~conf.ConfError`, ItlError,
+    TftpError, TvsError or OSError.
+    """
+    node = load_node(state)
+    policy = answer_policy(settings.tvs.answers)
+    catalog = node_catalog(node, settings, keep=keep)
+    snapshot = Snapshot(chain(stored, _own_certificates(node), _ctl_certificates(catalog)))
+    contexts = _contexts(state, settings.tvs)
+    return Standing(node, settings, policy, catalog, snapshot, contexts)
 
 
 def _contexts(state: Path, settings: TvsSettings) -> dict[Profile, SSL.Context]:
@@ -167,11 +178,16 @@ def _contexts(state: Path, settings: TvsSettings) -> dict[Profile, SSL.Context]:
 def tls_identities(state: Path, settings: TvsSettings) -> list[TlsIdentity]:
     """What TVS shows in a handshake: the node's identity, an EC one beside it where set.
 
-    Raises :class:`~conf.identity.IdentityError`.
+    Raises :class:`~conf.identity.IdentityError`, and :class:`~conf.settings.SettingsError` for one
+    beside it that would take its place.
     """
-    identities = [load_tls_identity(state, "TVS")]
+    identities = [load_tls_identity(state, TVS)]
     if settings.ec_identity:
-        identities.append(read_identity(state / settings.ec_identity))
+        beside = read_identity(state / settings.ec_identity)
+        if not isinstance(beside.private_key, EllipticCurvePrivateKey):
+            problem = f"{state / settings.ec_identity} holds an RSA key, not an EC one"
+            raise SettingsError("the settings", "tvs.ec_identity", problem)
+        identities.append(beside)
     return identities
 
 

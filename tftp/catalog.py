@@ -60,7 +60,8 @@ class Catalog:
     the name to look up instead in the root. ``fold_case`` finds names in another case. ``uploads``
     is a folder whose files are served as they are where there is nothing else of that name, and
     never signed. ``phone_certificates`` (DER by MAC, upper case) are those of phones that may have
-    their configuration encrypted.
+    their configuration encrypted. ``keep`` the lists in ``DIR/lists`` for the next time; who only
+    looks at a node writes nothing.
 
     Raises :class:`CatalogError`, :class:`~itl.ItlError` or OSError; a caller keeps the old one
     then.
@@ -84,6 +85,7 @@ class Catalog:
         uploads: Path | None = None,
         phone_certificates: Mapping[str, bytes] | None = None,
         signatures_per_address: int = PER_ADDRESS,
+        keep: bool = True,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._node = node
@@ -107,6 +109,7 @@ class Catalog:
             digest=digest,
             rollback=rollback,
             folder=node.state / "lists",
+            keep=keep,
             now=now,
         )
         self._prepare(macs)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conf.files import write_whole
+from conf.files import make_folder, write_whole
 from conf.identity import TVS, TVS_ECDSA, Member, Node
 from conf.signer import Signer
 from itl import ItlError
@@ -96,14 +96,17 @@ def build_lists(
     digest: str,
     rollback: bool,
     folder: Path,
+    keep: bool,
     now: Callable[[], float],
 ) -> Lists:
-    """Build, sign, read back and verify the lists of ``node``, and keep them in ``folder``.
+    """Build, sign, read back and verify the lists of ``node``.
 
-    A list whose content did not change keeps the time it was signed at, and so its octets. Raises
-    :class:`~itl.ItlError`, and OSError if they cannot be kept.
+    A list whose content is that of the one kept in ``folder`` keeps the time it was signed at, and
+    so its octets. With ``keep`` the folder is made, and new lists are kept there; without nothing
+    is written. Raises :class:`~itl.ItlError`, and OSError if they cannot be read or kept.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if keep:
+        make_folder(folder)
 
     def made(filename: str, records: Sequence[RecordSpec]) -> Octets:
         path = folder / filename
@@ -115,7 +118,8 @@ def build_lists(
             if data == kept:
                 break
         else:
-            write_whole(path, data)
+            if keep:
+                write_whole(path, data)
         return Octets(data, key=hashlib.sha256(data).digest(), modified=timestamp)
 
     itl = made(ITL_FILENAME, itl_records(node, signer, rollback=rollback))

@@ -11,6 +11,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from conf.files import give_to_owner
 from tvs import TvsError
 
 APPLICATION_ID = int.from_bytes(b"tlts", "big")
@@ -119,6 +120,7 @@ def build(connection: sqlite3.Connection, version: int = VERSION) -> None:
 
 def _create(path: Path) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    give_to_owner(descriptor, path.parent)
     os.close(descriptor)
     draft = Path(name)
     try:

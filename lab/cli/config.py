@@ -7,14 +7,12 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from conf.identity import load_node
+from conf import ConfError
 from conf.layers import SETTINGS_FILE, Origins, SettingsError, dotted, origin_of, values
 from conf.settings import Settings, default_text, load_settings, merge
 from itl import ItlError
-from lab.catalog import node_catalog
 from lab.cli import terminal
-from lab.plane import tls_identities
-from lab.policy import answer_policy
+from lab.plane import read_standing
 from tftp import TftpError
 
 app = App(name="config", help="Show and check the settings of a node.")
@@ -45,18 +43,19 @@ def check(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
 
 
 def _build(state: Path, settings: Settings, origins: Origins) -> None:
-    """Build what a daemon would answer from: roles, rules and files that are named may not be.
+    """Build what a daemon would answer from, its trust store apart, and let it go.
 
-    Raises :class:`~conf.settings.SettingsError`.
+    Roles, rules and files that the settings name may not be. Raises :class:`~conf.ConfError` or
+    :class:`~tvs.TvsError`.
     """
     try:
-        answer_policy(settings.tvs.answers)
-        node_catalog(load_node(state), settings)
-        tls_identities(state, settings.tvs)
+        read_standing(state, settings, (), keep=False)
     except SettingsError as error:
         raise SettingsError(origin_of(error.key, origins), error.key, error.problem) from None
-    except (ItlError, TftpError, OSError) as error:
+    except (ItlError, TftpError) as error:
         raise SettingsError(str(state / SETTINGS_FILE), "", str(error)) from None
+    except OSError as error:
+        raise ConfError(f"{error.filename or state}: {error.strerror}") from None
 
 
 @app.command

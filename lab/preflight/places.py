@@ -1,12 +1,12 @@
 """Source and destination of a move: live servers or files, and what was got from them."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
-from conf.identity import load_node
 from conf.settings import load_settings
 from itl import ItlError
 from itl.signedfile import parse_signed_file
@@ -21,10 +21,11 @@ from lab.phone.configuration import (
     parse_configuration,
 )
 from lab.phone.fetch import FileServer, Transfer, fetch
-from lab.plane import TrustPlane
+from lab.plane import read_standing
 from tftp.content import ErrorReply, Later, whole
 from tvs.answers import AnswerPolicy
 from tvs.snapshot import Entry, Snapshot
+from tvs.store import STORE_FILE, TrustStore
 
 TFTP_PORT = 69
 KEYS = ("tftp", "tvs", "list", "bundles", "state")
@@ -205,29 +206,29 @@ def _name(server: FileServer) -> str:
 
 
 def _read_state(state: Path, mac: str) -> tuple[FileNode, list[Entry], AnswerPolicy]:
-    """The lists a node would serve and what its TVS would answer from, without its daemon."""
-    plane = TrustPlane(load_node(state), load_settings(state), report=lambda _: None)
-    try:
-        find = plane.find
+    """The lists a node would serve and what its TVS would answer from, without its daemon.
 
-        def served(name: str, *asked: str) -> ServedFile:
-            for wanted in asked:
-                content = find(wanted, "127.0.0.1")
-                if isinstance(content, Later):
-                    content = content.make()
-                if not isinstance(content, ErrorReply):
-                    return ServedFile(name or wanted, wanted, whole(content))
-            return ServedFile(name or asked[0], asked[0])
+    Nothing is written there, and no trust store made.
+    """
+    with closing(TrustStore(state / STORE_FILE)) as store:
+        standing = read_standing(state, load_settings(state), store.sound_entries(), keep=False)
 
-        node = FileNode(
-            where=f"state {state}",
-            ctl=served(CTL_FILENAME, CTL_FILENAME),
-            itl=served(ITL_FILENAME, ITL_FILENAME),
-            configuration=served("", *_configuration_names(mac)),
-        )
-        return node, list(plane.snapshot.entries()), plane.policy
-    finally:
-        plane.close()
+    def served(name: str, *asked: str) -> ServedFile:
+        for wanted in asked:
+            content = standing.catalog.find(wanted, "127.0.0.1")
+            if isinstance(content, Later):
+                content = content.make()
+            if not isinstance(content, ErrorReply):
+                return ServedFile(name or wanted, wanted, whole(content))
+        return ServedFile(name or asked[0], asked[0])
+
+    node = FileNode(
+        where=f"state {state}",
+        ctl=served(CTL_FILENAME, CTL_FILENAME),
+        itl=served(ITL_FILENAME, ITL_FILENAME),
+        configuration=served("", *_configuration_names(mac)),
+    )
+    return node, list(standing.snapshot.entries()), standing.policy
 
 
 def _read_files(paths: Sequence[Path]) -> FileNode:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from conf.files import write_whole
+from conf.files import make_folder, write_whole
 from conf.identity import TlsIdentity, as_signer, encode_identity, read_identity
 from conf.selfsigned import self_signed
 from conf.signer import Signer
@@ -30,7 +30,7 @@ class Stranger:
 def stranger_of(state: Path) -> Stranger:
     """The stranger of the node ``state``, from ``DIR/scenario``; made on first use."""
     folder = state / FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_folder(folder)
     return Stranger(
         recovery=_signer(folder, "ITLRecovery", "recovery"),
         callmanager=_signer(folder, "CallManager", "callmanager"),

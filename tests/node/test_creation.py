@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from conf import ConfError
 from conf.creation import Request, create_node
-from conf.files import write_whole
+from conf.files import make_folder, write_whole
 from conf.identity import (
     IDENTITIES,
     load_node,
@@ -24,6 +24,9 @@ from conf.identity import (
 )
 from conf.running import claim
 from conf.selfsigned import self_signed
+from lab.events import EVENTS_FILE, EventLog
+from lab.scenarios.stranger import stranger_of
+from tvs.store import STORE_FILE, TrustStore
 
 
 def request(host: str = "pub", **changes: object) -> Request:
@@ -149,8 +152,32 @@ def test_an_empty_folder_is_filled_where_it_is(tmp_path: Path) -> None:
 def test_what_root_writes_belongs_to_the_user_of_the_service(tmp_path: Path) -> None:
     os.chown(tmp_path, 10069, 10070)
     write_whole(tmp_path / "TVS.pem", b"key")
-    status = (tmp_path / "TVS.pem").stat()
-    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (10069, 10070, 0o600)
+    make_folder(tmp_path / "lists")
+    make_folder(tmp_path / "lists")  # as it is there, nothing is done
+    make_folder(tmp_path / "lists" / "inner")
+    for name, mode in (("TVS.pem", 0o600), ("lists", 0o700), ("lists/inner", 0o700)):
+        status = (tmp_path / name).stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (10069, 10070, mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for somebody else")
+def test_a_node_that_root_makes_or_serves_belongs_to_the_user_of_its_folder(tmp_path: Path) -> None:
+    state = tmp_path / "node"
+    state.mkdir()
+    os.chown(state, 10069, 10070)
+    create_node(state, request())
+    with claim(state):
+        EventLog(state / EVENTS_FILE, max_bytes=1, kept_files=1).close()
+    stranger_of(state)
+    TrustStore.open(state / STORE_FILE).close()
+    owners = {path: path.stat().st_uid for path in state.rglob("*")}
+    assert set(owners.values()) == {10069}, owners
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lists").write_bytes(b"")
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "lists")
 
 
 def test_a_node_that_joined_is_made_anew_only_by_force_and_in_its_folder(tmp_path: Path) -> None:

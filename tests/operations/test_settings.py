@@ -1,8 +1,9 @@
 """Every setting is documented, has one reader of its type, and contradicts no other unnoticed."""
 
 import re
+import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -165,6 +166,10 @@ def test_what_editors_and_shells_do_is_understood(tmp_path: Path) -> None:
         ),
         ("[tftp]\nrules = [['(', 'x']]\n", "rule"),
         ("[tvs]\nec_identity = 'none.pem'\n", r"none\.pem"),
+        (
+            "[tvs]\nec_identity = 'identities/CAPF.pem'\n",
+            r"line \d+: tvs\.ec_identity: .*CAPF\.pem holds an RSA key, not an EC one",
+        ),
     ],
 )
 def test_check_finds_what_a_daemon_would_stumble_over(
@@ -174,6 +179,43 @@ def test_check_finds_what_a_daemon_would_stumble_over(
         file.write(text)
     assert run(["--state", str(node), "config", "check"]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "command", ["config check", "preflight --source state={0} --destination state={0}"]
+)
+def test_who_only_looks_at_a_node_writes_nothing(
+    node: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TRUSTLAB_SET_TFTP", "{uploads = true, serve_uploads = true}")
+
+    def held() -> dict[Path, bytes]:
+        return {path: path.is_file() and path.read_bytes() for path in node.rglob("*")}
+
+    before = held()
+    assert run(["--state", str(node), *command.format(node).split()]) == 0
+    assert held() == before
+
+
+def test_check_finds_an_identity_that_tls_will_not_take(
+    node: Path, program: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "req -x509 -newkey rsa:1024 -nodes -subj /CN=small -days 9 -keyout k -out c"
+    subprocess.run([program("openssl"), *command.split()], cwd=node, check=True)
+    pem = (node / "k").read_bytes() + (node / "c").read_bytes()
+    (node / "identities" / "TVS.pem").write_bytes(pem)
+    assert run(["--state", str(node), "config", "check"]) == 2
+    assert "the certificate of CN=small cannot serve TLS" in capsys.readouterr().err
+
+
+def test_check_blames_the_file_that_is_at_fault(
+    node: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (node / "tftp").rmdir()
+    assert run(["--state", str(node), "config", "check"]) == 2
+    said = capsys.readouterr().err
+    assert f"{node}/tftp: No such file" in said
+    assert "trustlab.toml" not in said
 
 
 def test_check_tells_where_each_value_came_from(

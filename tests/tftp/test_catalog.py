@@ -26,7 +26,8 @@ PEER = "192.0.2.9"
 def make(cluster, tmp_path):
     """``make(secure=…, **keywords)``: a catalog, its signers and its root."""
     root = tmp_path / "files"
-    root.mkdir()
+    for made in (root, tmp_path / "state"):
+        made.mkdir()
 
     def catalog(*, secure=False, list_signer="ITLRecovery", **keywords):
         node, own = cluster(secure=secure, list_signer=list_signer)
