@@ -4,8 +4,6 @@ The only place where a private key is read or exported. A node has one certifica
 of CUCM's services (CallManager, TVS, CAPF, tomcat); ITLRecovery exists once in a cluster.
 """
 
-import os
-import stat
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.utils import CryptographyDeprecationWarning
 
 from conf import ConfError
-from conf.files import write_whole
+from conf.files import read_regular, write_whole
 from conf.settings import load_settings
 from conf.signer import Signer
 
@@ -161,7 +159,7 @@ def write_member(folder_of: Path, member: Member) -> None:
     )
     path = cluster_folder(folder_of) / f"{member.host}.json"
     encoded = msgspec.json.format(msgspec.json.encode(record))
-    if not path.exists() or path.read_bytes() != encoded:
+    if not path.exists() or read_regular(path) != encoded:
         write_whole(path, encoded)
 
 
@@ -183,8 +181,8 @@ def publish(node: Node, member: Member) -> tuple[Path, ...]:
 
 def _read_member(path: Path) -> Member:
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=_MemberRecord)
-    except (msgspec.MsgspecError, OSError) as error:
+        record = msgspec.json.decode(_read(path), type=_MemberRecord)
+    except msgspec.MsgspecError as error:
         raise IdentityError(f"{path}: not a node's record: {error}") from None
     for name, der in record.certificates.items():
         try:
@@ -273,13 +271,8 @@ def encode_pkcs12(identity: TlsIdentity, friendly_name: str, password: str) -> b
 
 
 def _read(path: Path) -> bytes:
-    """The octets of a file; a pipe or a device is none: it could keep us waiting for ever."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise IdentityError(f"{path}: is no regular file")
-            return file.read()
+        return read_regular(path)
     except OSError as error:
         raise IdentityError(f"{path}: {error.strerror}") from None
 

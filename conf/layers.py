@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from conf import ConfError
+from conf.files import read_regular
 
 SETTINGS_FILE = "trustlab.toml"
 ENVIRONMENT_PREFIX = "TRUSTLAB_SET_"
@@ -83,7 +84,7 @@ def origin_of(key: str, origins: Origins) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # editors of Windows begin with a BOM
+        return read_regular(path).decode("utf-8-sig")  # editors of Windows begin with a BOM
     except FileNotFoundError:
         raise SettingsError(
             str(path), "", f"no such file; `trustlab --state {path.parent} init` makes a node"

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from conf import ConfError
-from conf.files import write_whole
+from conf.files import read_regular, write_whole
 from conf.identity import (
     CALLMANAGER_ECDSA,
     IDENTITIES,
@@ -151,9 +151,11 @@ def served(node: Node) -> tuple[Anchors, ...]:
     """The anchors of every list served so far, the oldest first, the one now served last."""
     path = _history_file(node.state)
     try:
-        past = msgspec.json.decode(path.read_bytes(), type=tuple[Anchors, ...])
+        past = msgspec.json.decode(read_regular(path), type=tuple[Anchors, ...])
     except FileNotFoundError:
         past = ()
+    except OSError as error:
+        raise IdentityError(f"{path}: {error.strerror}") from None
     except msgspec.MsgspecError as error:
         raise IdentityError(f"{path}: not a history of renewals: {error}") from None
     now = anchors(node)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from conf import ConfError
-from conf.files import give_to_owner, write_whole
+from conf.files import give_to_owner, read_regular, write_whole
 
 LOCK_FILE = "run.lock"
 RECORD_FILE = "run.json"
@@ -62,7 +62,7 @@ def write_record(state: Path, record: RunRecord) -> None:
 def read_record(state: Path) -> RunRecord | None:
     """The record of the daemon of ``state``, or None where there is none or it cannot be read."""
     try:
-        return msgspec.json.decode((state / RECORD_FILE).read_bytes(), type=RunRecord)
+        return msgspec.json.decode(read_regular(state / RECORD_FILE), type=RunRecord)
     except (OSError, msgspec.MsgspecError):
         return None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from conf import ConfError
-from conf.files import make_folder
+from conf.files import make_folder, read_regular
 from conf.identity import Node, load_signer
 from conf.settings import OfferSettings, PhoneSettings, Settings, TftpSettings
 from itl import ItlError
@@ -103,7 +103,7 @@ def _list(state: Path, name: str) -> bytes | None:
     if not name:
         return None
     try:
-        return (state / "lists" / name).read_bytes()
+        return read_regular(state / "lists" / name)
     except OSError as error:
         raise OfferError(f"lists.offers: {name}: {error.strerror}") from None
 
@@ -113,7 +113,7 @@ def _certificates(folder: Path) -> dict[str, bytes]:
     found = {}
     for path in folder.glob("*.pem"):
         try:
-            found[path.stem.upper()] = load_certificates(path.read_bytes())[0]
+            found[path.stem.upper()] = load_certificates(read_regular(path))[0]
         except (ItlError, IndexError) as error:
             raise OfferError(f"{path}: {error}") from None
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, PackageLoader, StrictUndefined, TemplateError
 
+from conf.files import read_regular
 from conf.identity import Node
 from tftp import TftpError
 from tftp.content import Octets
@@ -39,6 +40,8 @@ class PhoneConfigurations:
             loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
         )
         try:
+            if template is not None:
+                read_regular(template)  # what is a pipe would be waited for
             page = environment.get_template(template.name if template else _TEMPLATE)
             rendered = {
                 mac: page.render(

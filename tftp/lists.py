@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conf.files import make_folder, write_whole
+from conf.files import make_folder, read_regular, write_whole
 from conf.identity import TVS, TVS_ECDSA, Member, Node
 from conf.signer import Signer
 from itl import ItlError
@@ -129,7 +129,7 @@ def build_lists(
 
 def _kept(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError:
         return b""
 

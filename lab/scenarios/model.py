@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from conf.files import read_regular
 from lab import LabError
 
 MAX_FILE = 65_536
@@ -214,7 +215,7 @@ def find_scenario(text: str) -> Scenario:
     if text.endswith(".toml"):
         path = Path(text)
         try:
-            return parse_scenario(path.read_bytes(), text)
+            return parse_scenario(read_regular(path), text)
         except OSError as error:
             raise ScenarioError(f"{text}: {error.strerror}") from None
     for scenario in shipped():

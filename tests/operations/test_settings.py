@@ -1,5 +1,6 @@
 """Every setting is documented, has one reader of its type, and contradicts no other unnoticed."""
 
+import os
 import re
 import subprocess
 import tomllib
@@ -195,6 +196,33 @@ def test_who_only_looks_at_a_node_writes_nothing(
     before = held()
     assert run(["--state", str(node), *command.format(node).split()]) == 0
     assert held() == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trustlab.toml",
+        "cluster/pub.json",
+        "identities/ITLRecovery.pem",
+        "identities/CallManager.next.pem",
+        "lists/ITLFile.tlv",
+        "lists/other.tlv",
+        "phones/001122334455.pem",
+        "own.j2",
+    ],
+)
+def test_a_pipe_in_the_place_of_a_file_is_told_and_not_waited_for(
+    node: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    if name == "lists/other.tlv":
+        monkeypatch.setenv("TRUSTLAB_SET_LISTS__OFFERS", '[{itl = "other.tlv"}]')
+    if name == "own.j2":
+        monkeypatch.setenv("TRUSTLAB_SET_PHONES__TEMPLATE", "own.j2")
+    (node / name).parent.mkdir(exist_ok=True)
+    (node / name).unlink(missing_ok=True)
+    os.mkfifo(node / name)
+    assert run(["--state", str(node), "config", "check"]) == 2
+    assert re.search(rf"{Path(name).name}.* is no regular file", capsys.readouterr().err)
 
 
 def test_check_finds_an_identity_that_tls_will_not_take(
