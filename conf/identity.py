@@ -27,7 +27,10 @@ from conf.signer import Signer
 IDENTITIES = ("CallManager", "TVS", "CAPF", "tomcat", "ITLRecovery")
 CALLMANAGER_ECDSA = "CallManager-ECDSA"
 TVS, TVS_ECDSA = "TVS", "TVS-ECDSA"  # the second one where tvs.ec_identity is set
-SIGNING_BITS = (512, 1024, 2048, 4096)  # the sizes that have a code in a list's header
+# RSA keys that sign lists: their size has a code in a header, and cannot be broken at home. Under
+# 752 bits there is no room for a SHA-512 signature either (RFC 8017 section 9.2: 83 + 11 octets).
+SIGNING_BITS = (1024, 2048, 4096)
+LEAST_RSA_BITS = min(SIGNING_BITS)
 
 Waiting: TypeAlias = Literal["next", "old"]
 WAITING: tuple[Waiting, ...] = ("next", "old")
@@ -292,6 +295,11 @@ def _read_key(octets: bytes, path: Path) -> PrivateKey:
         raise IdentityError(f"{path}: no readable private key in PEM form: {error}") from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise IdentityError(f"{path}: the private key is neither RSA nor EC")
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < LEAST_RSA_BITS:
+        raise IdentityError(
+            f"{path}: an RSA-{key.key_size} key, which anybody can break: RSA keys have at least "
+            f"{LEAST_RSA_BITS} bits"
+        )
     return key
 
 
@@ -307,9 +315,11 @@ def as_signer(identity: TlsIdentity, path: Path) -> Signer:
     """The identity as one that signs; ``path`` is named in the :class:`IdentityError` else."""
     key = identity.private_key
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise IdentityError(f"{path}: lists and files are signed with RSA keys only")
+        raise IdentityError(f"{path}: lists and files are signed with RSA keys only, not with EC")
     if key.key_size not in SIGNING_BITS:
+        sizes = ", ".join(map(str, SIGNING_BITS))
         raise IdentityError(
-            f"{path}: an RSA-{key.key_size} key cannot sign: no code for it is known in a header"
+            f"{path}: an RSA-{key.key_size} key cannot sign: a list's header can name RSA keys of "
+            f"{sizes} bits only"
         )
     return Signer(identity.chain[0], key)

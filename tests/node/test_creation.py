@@ -16,6 +16,7 @@ from conf.creation import Request, create_node
 from conf.files import make_folder, write_whole
 from conf.identity import (
     IDENTITIES,
+    SIGNING_BITS,
     load_node,
     load_signer,
     load_tls_identity,
@@ -24,6 +25,7 @@ from conf.identity import (
 )
 from conf.running import claim
 from conf.selfsigned import self_signed
+from itl.document import LEAST_SIGNER_BITS, MODULUS_CODES
 from lab.events import EVENTS_FILE, EventLog
 from lab.scenarios.stranger import stranger_of
 from tvs.store import STORE_FILE, TrustStore
@@ -256,8 +258,25 @@ def test_an_identity_that_cannot_sign_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfError, match=f"{curve}: lists and files are signed with RSA keys only"):
         create_node(tmp_path / "node", request(identities={"CallManager": curve}))
     odd = pem_file(tmp_path, "ITLRecovery", rsa.generate_private_key(65537, 3072))
-    with pytest.raises(ConfError, match="RSA-3072"):
+    with pytest.raises(ConfError, match=f"{odd}: an RSA-3072 key cannot sign: .* 1024, 2048, 4096"):
         create_node(tmp_path / "node", request(identities={"ITLRecovery": odd}))
+
+
+@pytest.mark.parametrize("name", ["ITLRecovery", "TVS"])
+def test_a_key_that_anybody_can_break_is_no_identity(
+    tmp_path: Path, program: Callable[[str], str], name: str
+) -> None:
+    command = f"req -x509 -newkey rsa:512 -sha256 -nodes -subj /CN={name} -days 9 -keyout k -out c"
+    subprocess.run([program("openssl"), *command.split()], cwd=tmp_path, check=True)
+    small = tmp_path / "small.pem"
+    small.write_bytes((tmp_path / "k").read_bytes() + (tmp_path / "c").read_bytes())
+    with pytest.raises(ConfError, match=f"{small}: an RSA-512 key, .* at least 1024 bits"):
+        create_node(tmp_path / "node", request(identities={name: small}))
+
+
+def test_every_key_that_may_sign_is_one_that_lists_are_signed_with() -> None:
+    writable = [bits for bits in MODULUS_CODES if bits >= LEAST_SIGNER_BITS]
+    assert list(SIGNING_BITS) == writable
 
 
 def test_a_pipe_is_no_key_and_nothing_waits_for_it(tmp_path: Path) -> None:
