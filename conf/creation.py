@@ -16,17 +16,13 @@ from conf.identity import (
     CALLMANAGER_ECDSA,
     IDENTITIES,
     IdentityError,
-    Member,
-    Node,
     TlsIdentity,
     as_signer,
     encode_identity,
     identity_file,
-    load_node,
-    publish,
     read_identity,
-    write_member,
 )
+from conf.node import Member, Node, load_node, publish, write_member
 from conf.running import is_running
 from conf.selfsigned import COMMON_NAME_LENGTH, make_identity
 from conf.settings import SETTINGS_FILE, load_settings

@@ -1,18 +1,16 @@
-"""The node's identities: created, brought along, shared in a cluster, loaded.
+"""The identities of a node: certificates and their private keys, in PEM files.
 
 The only place where a private key is read or exported. A node has one certificate and key for each
 of CUCM's services (CallManager, TVS, CAPF, tomcat); ITLRecovery exists once in a cluster.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -20,8 +18,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.utils import CryptographyDeprecationWarning
 
 from conf import ConfError
-from conf.files import read_regular, write_whole
-from conf.settings import load_settings
+from conf.files import read_regular
 from conf.signer import Signer
 
 IDENTITIES = ("CallManager", "TVS", "CAPF", "tomcat", "ITLRecovery")
@@ -50,61 +47,6 @@ class TlsIdentity:
     private_key: PrivateKey = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Member:
-    """The public part of one node of a cluster.
-
-    ``certificates`` are DER octets by identity name; ``order`` is the place in the phones'
-    CallManager group; ``state`` is the node's folder on this machine.
-    """
-
-    host: str
-    address: str
-    tvs_port: int
-    order: int
-    state: Path
-    certificates: Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
-class Node:
-    """This node and its cluster; ``members`` in CallManager-group order, this node included.
-
-    ``overlap`` are certificates (DER) of signers that stand in the lists beside those in force
-    while an identity is renewed: the next, or the one before.
-    """
-
-    state: Path
-    cluster: str
-    host: str
-    address: str
-    secure: bool
-    list_signer: str
-    members: tuple[Member, ...]
-    overlap: tuple[bytes, ...] = ()
-
-    @property
-    def own(self) -> Member:
-        """This node's public part."""
-        return next(member for member in self.members if member.host == self.host)
-
-
-class _MemberRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``DIR/cluster/HOST.json`` holds."""
-
-    host: str
-    address: str
-    tvs_port: int
-    order: int
-    state: str
-    certificates: dict[str, bytes]
-
-
-def cluster_folder(state: Path) -> Path:
-    """Where the records of a cluster's nodes lie."""
-    return state / "cluster"
-
-
 def identities_folder(state: Path) -> Path:
     """Where a node's private keys lie."""
     return state / "identities"
@@ -118,88 +60,6 @@ def identity_file(state: Path, name: str) -> Path:
 def waiting_identity_file(state: Path, name: str, when: Waiting) -> Path:
     """Where an identity waits while it is renewed: the one to come, or the one before."""
     return identities_folder(state) / f"{name}.{when}.pem"
-
-
-def load_node(state: Path) -> Node:
-    """Read the node under ``state`` and the records of its cluster.
-
-    Raises :class:`~conf.settings.SettingsError` or :class:`IdentityError` naming the file.
-    """
-    settings = load_settings(state).node
-    members = sorted(
-        (_read_member(path) for path in cluster_folder(state).glob("*.json")),
-        key=lambda member: (member.order, member.host),
-    )
-    if settings.host not in {member.host for member in members}:
-        raise IdentityError(f"{cluster_folder(state)}: no record of this node, {settings.host}")
-    return Node(
-        state=state,
-        cluster=settings.cluster,
-        host=settings.host,
-        address=settings.address,
-        secure=settings.secure,
-        list_signer=settings.list_signer,
-        members=tuple(members),
-        overlap=_overlap(state, settings.list_signer),
-    )
-
-
-def _overlap(state: Path, list_signer: str) -> tuple[bytes, ...]:
-    names = dict.fromkeys(("CallManager", list_signer))
-    paths = [waiting_identity_file(state, name, when) for name in names for when in WAITING]
-    return tuple(read_certificate(path) for path in paths if path.exists())
-
-
-def write_member(folder_of: Path, member: Member) -> None:
-    """Put the record of ``member`` into the cluster folder of the node at ``folder_of``."""
-    record = _MemberRecord(
-        host=member.host,
-        address=member.address,
-        tvs_port=member.tvs_port,
-        order=member.order,
-        state=str(member.state.absolute()),
-        certificates=dict(member.certificates),
-    )
-    path = cluster_folder(folder_of) / f"{member.host}.json"
-    encoded = msgspec.json.format(msgspec.json.encode(record))
-    if not path.exists() or read_regular(path) != encoded:
-        write_whole(path, encoded)
-
-
-def publish(node: Node, member: Member) -> tuple[Path, ...]:
-    """Put ``member`` into the folders of every node of the cluster on this machine.
-
-    Answers the folders that could not be written; the own one must be, else OSError.
-    """
-    write_member(node.state, member)
-    missed = []
-    for other in node.members:
-        if other.host != node.host:
-            try:
-                write_member(other.state, member)
-            except OSError:
-                missed.append(other.state)
-    return tuple(missed)
-
-
-def _read_member(path: Path) -> Member:
-    try:
-        record = msgspec.json.decode(_read(path), type=_MemberRecord)
-    except msgspec.MsgspecError as error:
-        raise IdentityError(f"{path}: not a node's record: {error}") from None
-    for name, der in record.certificates.items():
-        try:
-            x509.load_der_x509_certificate(der)
-        except ValueError as error:
-            raise IdentityError(f"{path}: certificate {name}: {error}") from None
-    return Member(
-        host=record.host,
-        address=record.address,
-        tvs_port=record.tvs_port,
-        order=record.order,
-        state=Path(record.state),
-        certificates=MappingProxyType(record.certificates),
-    )
 
 
 def load_tls_identity(state: Path, name: str) -> TlsIdentity:
@@ -220,7 +80,7 @@ def read_signer(certificate: Path, key: Path) -> Signer:
     if b"-----BEGIN" in octets:
         load = x509.load_pem_x509_certificate
     try:
-        with _odd_serials():
+        with odd_serials():
             der = load(octets).public_bytes(serialization.Encoding.DER)
     except ValueError as error:
         raise IdentityError(f"{certificate}: no certificate: {error}") from None
@@ -241,7 +101,7 @@ def read_identity(path: Path) -> TlsIdentity:
 
 def _read_chain(octets: bytes, path: Path) -> tuple[bytes, ...]:
     try:
-        with _odd_serials():
+        with odd_serials():
             certificates = x509.load_pem_x509_certificates(octets)
     except ValueError as error:
         raise IdentityError(f"{path}: no certificate: {error}") from None
@@ -274,6 +134,7 @@ def encode_pkcs12(identity: TlsIdentity, friendly_name: str, password: str) -> b
 
 
 def _read(path: Path) -> bytes:
+    """The octets of a file. Raises :class:`IdentityError`."""
     try:
         return read_regular(path)
     except OSError as error:
@@ -281,7 +142,7 @@ def _read(path: Path) -> bytes:
 
 
 @contextmanager
-def _odd_serials() -> Iterator[None]:
+def odd_serials() -> Iterator[None]:
     """Certificates of serial zero and the like are read, as real ones are: no word of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
@@ -304,7 +165,7 @@ def _read_key(octets: bytes, path: Path) -> PrivateKey:
 
 
 def _matching(chain: tuple[bytes, ...], key: PrivateKey, path: Path) -> TlsIdentity:
-    with _odd_serials():
+    with odd_serials():
         own = x509.load_der_x509_certificate(chain[0]).public_key()
     if own != key.public_key():
         raise IdentityError(f"{path}: the private key is not the one of the certificate")

@@ -26,12 +26,12 @@ from conf.identity import (
     CALLMANAGER_ECDSA,
     IDENTITIES,
     IdentityError,
-    Node,
     identities_folder,
     identity_file,
     read_certificate,
     waiting_identity_file,
 )
+from conf.node import Node
 
 HISTORY_FILE = "history.json"
 _BEGINNING = datetime.fromtimestamp(0, UTC)

@@ -9,16 +9,14 @@ from conf import ConfError
 from conf.files import write_whole
 from conf.identity import (
     IdentityError,
-    Node,
     TlsIdentity,
     as_signer,
     encode_identity,
     identity_file,
-    load_node,
-    publish,
     read_certificate,
     waiting_identity_file,
 )
+from conf.node import Node, load_node, publish
 from conf.renewal import Anchors, Plan, Step, keep, served
 from conf.selfsigned import make_identity
 

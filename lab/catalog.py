@@ -6,7 +6,8 @@ from typing import TypedDict
 
 from conf import ConfError
 from conf.files import make_folder, read_regular
-from conf.identity import Node, load_signer
+from conf.identity import load_signer
+from conf.node import Node
 from conf.settings import OfferSettings, PhoneSettings, Settings, TftpSettings
 from itl import ItlError
 from itl.certificates import load_certificates

@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from conf import ConfError
-from conf.identity import load_node, publish
+from conf.node import load_node, publish
 from conf.running import RunRecord, claim, write_record
 from conf.settings import Settings, load_settings
 from lab import systemd

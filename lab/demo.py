@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from conf.identity import load_node
+from conf.node import load_node
 from itl.roles import role_name
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME
 from lab.demo_nodes import NodePlan, RunningNode, command, create, loopback, serving

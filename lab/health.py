@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 import trio
 
-from conf.identity import TVS_ECDSA, Node
+from conf.identity import TVS_ECDSA
+from conf.node import Node
 from conf.running import RunRecord
 from itl.signing import Verdict, verify_data
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME

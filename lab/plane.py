@@ -18,14 +18,12 @@ from conf import ConfError
 from conf.identity import (
     TVS,
     TVS_ECDSA,
-    Node,
     TlsIdentity,
-    cluster_folder,
     identities_folder,
-    load_node,
     load_tls_identity,
     read_identity,
 )
+from conf.node import Node, cluster_folder, load_node
 from conf.settings import Settings, SettingsError, TvsSettings
 from itl import ItlError
 from lab.catalog import node_catalog, tftp_limits

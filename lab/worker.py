@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from conf import ConfError
-from conf.identity import load_node
+from conf.node import load_node
 from conf.settings import load_settings
 from lab.doors import Door, serve_doors
 from lab.events import Event

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from conf.identity import Node
+from conf.node import Node
 from conf.signer import Signer
 from itl import ItlError
 from itl.encryption import encrypt_file

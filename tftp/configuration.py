@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, PackageLoader, StrictUndefined, TemplateError
 
 from conf.files import read_regular
-from conf.identity import Node
+from conf.node import Node
 from tftp import TftpError
 from tftp.content import Octets
 

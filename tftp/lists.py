@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conf.files import make_folder, read_regular, write_whole
-from conf.identity import TVS, TVS_ECDSA, Member, Node
+from conf.identity import TVS, TVS_ECDSA
+from conf.node import Member, Node
 from conf.signer import Signer
 from itl import ItlError
 from itl.roles import Role

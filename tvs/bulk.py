@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from conf.identity import Node, encode_pkcs12, load_tls_identity
+from conf.identity import encode_pkcs12, load_tls_identity
+from conf.node import Node
 from itl.certificates import describe
 from tvs.answers import AnswerPolicy
 from tvs.bundles import BundleFile, Consolidation, Encryption, Exported, encode

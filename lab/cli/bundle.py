@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from conf import ConfError
-from conf.identity import load_node
+from conf.node import load_node
 from conf.settings import Settings, load_settings
 from itl.roles import TRUST_STORES
 from lab.cli import terminal

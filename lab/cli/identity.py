@@ -9,14 +9,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from conf.identity import (
-    WAITING,
-    Node,
-    load_node,
-    read_certificate,
-    read_identity,
-    waiting_identity_file,
-)
+from conf.identity import WAITING, read_certificate, read_identity, waiting_identity_file
+from conf.node import Node, load_node
 from conf.renewal import Bridge, Plan, Step, plan
 from conf.replacement import carry_out
 from itl.certificates import Certificate, describe

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from conf import ConfError
 from conf.creation import Request, create_node
-from conf.identity import load_node
+from conf.node import load_node
 from conf.settings import load_settings
 from lab.cli import terminal
 from lab.cli.welcome import show_node, show_running

@@ -6,7 +6,7 @@ import trio
 from cyclopts import Parameter
 
 from conf import ConfError
-from conf.identity import load_node
+from conf.node import load_node
 from conf.running import is_running, read_record
 from lab.cli import terminal
 from lab.endpoint import written

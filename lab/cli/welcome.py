@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from conf.identity import Node
+from conf.node import Node
 from itl.certificates import describe
 from lab.cli import terminal
 from lab.daemon import Running

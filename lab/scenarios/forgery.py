@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
-from conf.identity import Node
+from conf.node import Node
 from conf.signer import Signer
 from itl.certificates import describe
 from itl.roles import Role

@@ -1,6 +1,8 @@
 """`trustlab init`: what a node's folder holds, who may read it, what is refused."""
 
+import json
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -17,12 +19,12 @@ from conf.files import make_folder, write_whole
 from conf.identity import (
     IDENTITIES,
     SIGNING_BITS,
-    load_node,
     load_signer,
     load_tls_identity,
     read_identity,
     read_signer,
 )
+from conf.node import load_node
 from conf.running import claim
 from conf.selfsigned import self_signed
 from itl.document import LEAST_SIGNER_BITS, MODULUS_CODES
@@ -272,6 +274,25 @@ def test_a_key_that_anybody_can_break_is_no_identity(
     small.write_bytes((tmp_path / "k").read_bytes() + (tmp_path / "c").read_bytes())
     with pytest.raises(ConfError, match=f"{small}: an RSA-512 key, .* at least 1024 bits"):
         create_node(tmp_path / "node", request(identities={name: small}))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tvs_port": 65536}, r"not a node's record: .*tvs_port"),
+        ({"host": "other"}, "host: 'other' has its record in another file"),
+        ({"certificates": {}}, "certificates: there is none of CallManager"),
+        ({"certificates": dict.fromkeys(IDENTITIES, "AAAA")}, "certificate CallManager: "),
+    ],
+)
+def test_a_record_of_a_node_that_cannot_be_is_named(
+    founded: Path, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    state = shutil.copytree(founded, tmp_path / "node")
+    record = state / "cluster" / "pub.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | change))
+    with pytest.raises(ConfError, match=f"{record}: {words}"):
+        load_node(state)
 
 
 def test_every_key_that_may_sign_is_one_that_lists_are_signed_with() -> None:

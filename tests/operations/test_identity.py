@@ -9,7 +9,8 @@ import pytest
 import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from conf.identity import encode_identity, load_node
+from conf.identity import encode_identity
+from conf.node import load_node
 from conf.renewal import fingerprint, served
 from conf.selfsigned import self_signed
 from itl.roles import Role

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from conf.identity import Node, load_node
+from conf.node import Node, load_node
 from itl.certificates import describe
 from lab.health import ask_tftp, ask_tvs
 from tests.daemons import Daemon, serving

@@ -12,12 +12,11 @@ from conf.creation import Request, create_node
 from conf.identity import (
     IDENTITIES,
     IdentityError,
-    Node,
     encode_identity,
-    load_node,
     load_signer,
     waiting_identity_file,
 )
+from conf.node import Node, load_node
 from conf.renewal import Bridge, Plan, RenewalError, Step, plan, served
 from conf.replacement import carry_out
 from conf.selfsigned import self_signed

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from conf.identity import load_node
+from conf.node import load_node
 from conf.running import read_record
 from lab.health import ask_tftp, ask_tvs
 from lab.systemd import SOCKET_KINDS

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from conf.identity import Member, Node
+from conf.node import Member, Node
 from conf.signer import Signer
 from tftp.root import Root
 from tftp.server import serve_tftp

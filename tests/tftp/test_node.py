@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from conf.identity import load_node, load_signer
+from conf.identity import load_signer
+from conf.node import load_node
 from conf.settings import OfferSettings, load_settings
 from itl.encryption import decrypt_file
 from itl.signedfile import parse_signed_file

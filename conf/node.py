@@ -1,0 +1,165 @@
+"""A node and its cluster: the record that each node leaves in the folders of all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+from cryptography import x509
+
+from conf.files import read_regular, write_whole
+from conf.identity import (
+    IDENTITIES,
+    WAITING,
+    IdentityError,
+    odd_serials,
+    read_certificate,
+    waiting_identity_file,
+)
+from conf.settings import Port, load_settings
+
+
+@dataclass(frozen=True)
+class Member:
+    """The public part of one node of a cluster.
+
+    ``certificates`` are DER octets by identity name; ``order`` is the place in the phones'
+    CallManager group; ``state`` is the node's folder on this machine.
+    """
+
+    host: str
+    address: str
+    tvs_port: int
+    order: int
+    state: Path
+    certificates: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Node:
+    """This node and its cluster; ``members`` in CallManager-group order, this node included.
+
+    ``overlap`` are certificates (DER) of signers that stand in the lists beside those in force
+    while an identity is renewed: the next, or the one before.
+    """
+
+    state: Path
+    cluster: str
+    host: str
+    address: str
+    secure: bool
+    list_signer: str
+    members: tuple[Member, ...]
+    overlap: tuple[bytes, ...] = ()
+
+    @property
+    def own(self) -> Member:
+        """This node's public part."""
+        return next(member for member in self.members if member.host == self.host)
+
+
+class _MemberRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``DIR/cluster/HOST.json`` holds."""
+
+    host: str
+    address: str
+    tvs_port: Port
+    order: int
+    state: str
+    certificates: dict[str, bytes]
+
+
+def cluster_folder(state: Path) -> Path:
+    """Where the records of a cluster's nodes lie."""
+    return state / "cluster"
+
+
+def load_node(state: Path) -> Node:
+    """Read the node under ``state`` and the records of its cluster.
+
+    Raises :class:`~conf.settings.SettingsError` or :class:`IdentityError` naming the file.
+    """
+    settings = load_settings(state).node
+    members = sorted(
+        (_read_member(path) for path in cluster_folder(state).glob("*.json")),
+        key=lambda member: (member.order, member.host),
+    )
+    if settings.host not in {member.host for member in members}:
+        raise IdentityError(f"{cluster_folder(state)}: no record of this node, {settings.host}")
+    return Node(
+        state=state,
+        cluster=settings.cluster,
+        host=settings.host,
+        address=settings.address,
+        secure=settings.secure,
+        list_signer=settings.list_signer,
+        members=tuple(members),
+        overlap=_overlap(state, settings.list_signer),
+    )
+
+
+def _overlap(state: Path, list_signer: str) -> tuple[bytes, ...]:
+    names = dict.fromkeys(("CallManager", list_signer))
+    paths = [waiting_identity_file(state, name, when) for name in names for when in WAITING]
+    return tuple(read_certificate(path) for path in paths if path.exists())
+
+
+def write_member(folder_of: Path, member: Member) -> None:
+    """Put the record of ``member`` into the cluster folder of the node at ``folder_of``."""
+    record = _MemberRecord(
+        host=member.host,
+        address=member.address,
+        tvs_port=member.tvs_port,
+        order=member.order,
+        state=str(member.state.absolute()),
+        certificates=dict(member.certificates),
+    )
+    path = cluster_folder(folder_of) / f"{member.host}.json"
+    encoded = msgspec.json.format(msgspec.json.encode(record))
+    if not path.exists() or read_regular(path) != encoded:
+        write_whole(path, encoded)
+
+
+def publish(node: Node, member: Member) -> tuple[Path, ...]:
+    """Put ``member`` into the folders of every node of the cluster on this machine.
+
+    Answers the folders that could not be written; the own one must be, else OSError.
+    """
+    write_member(node.state, member)
+    missed = []
+    for other in node.members:
+        if other.host != node.host:
+            try:
+                write_member(other.state, member)
+            except OSError:
+                missed.append(other.state)
+    return tuple(missed)
+
+
+def _read_member(path: Path) -> Member:
+    try:
+        record = msgspec.json.decode(read_regular(path), type=_MemberRecord)
+    except OSError as error:
+        raise IdentityError(f"{path}: {error.strerror}") from None
+    except msgspec.MsgspecError as error:
+        raise IdentityError(f"{path}: not a node's record: {error}") from None
+    if record.host != path.stem:
+        raise IdentityError(f"{path}: host: {record.host!r} has its record in another file")
+    for name in IDENTITIES:
+        if name not in record.certificates:
+            raise IdentityError(f"{path}: certificates: there is none of {name}")
+    for name, der in record.certificates.items():
+        try:
+            with odd_serials():
+                x509.load_der_x509_certificate(der)
+        except ValueError as error:
+            raise IdentityError(f"{path}: certificate {name}: {error}") from None
+    return Member(
+        host=record.host,
+        address=record.address,
+        tvs_port=record.tvs_port,
+        order=record.order,
+        state=Path(record.state),
+        certificates=MappingProxyType(record.certificates),
+    )
