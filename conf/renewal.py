@@ -1,9 +1,10 @@
 """Identities are renewed in an order that keeps phones: what a step would do, checked before it.
 
 A phone follows a new trust list if it holds the signer as a SAST record, or if a TVS whose
-certificate it holds vouches for the signer (Cisco documents 116232, 213407). So each step is judged
-against what phones may hold: the *anchors* of every list served since the phone last came. They are
-kept in ``DIR/identities/history.json``; when which phone came is an argument.
+certificate it holds vouches for the signer (Cisco documents 116232, 213407), or if all it holds is
+an ITL emptied for a rollback (Security Guide). So each step is judged against what phones may hold:
+the *anchors* of every list served since the phone last came. They are kept in
+``DIR/identities/history.json``; when which phone came is an argument.
 
 The key that signs lists is renewed in three steps, so that old and new stand in the list side by
 side: the new one enters the list beside the old ("introduce"), then signs it ("switch"), then the
@@ -11,16 +12,18 @@ old one leaves ("retire"). Any other identity is replaced at once; a CallManager
 replaced stays in the list until it is retired.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum, unique
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from conf import ConfError
+from conf.composition import RoleName, ctl_entries, itl_entries, tvs_certificates
 from conf.files import read_regular, write_whole
 from conf.identity import (
     CALLMANAGER_ECDSA,
@@ -31,10 +34,12 @@ from conf.identity import (
     read_certificate,
     waiting_identity_file,
 )
-from conf.node import Node
+from conf.node import Member, Node
+from conf.settings import load_settings
 
 HISTORY_FILE = "history.json"
 _BEGINNING = datetime.fromtimestamp(0, UTC)
+_NOT_MADE_YET = b""  # octets that are no certificate's, of one that a step will make
 
 
 class RenewalError(ConfError):
@@ -54,26 +59,35 @@ class Step(StrEnum):
 
 
 class Anchors(msgspec.Struct, frozen=True):
-    """What a phone holds of a list, as SHA-256 of DER in hex: its signer, SASTs and TVS servers.
+    """What a phone holds of ITL and CTL, as SHA-256 of DER in hex: signer, SASTs, TVS servers.
 
-    ``since`` is when the list was first served (aware, UTC).
+    ``since`` is when they were first served (aware, UTC), or before: lists that no renewal made
+    have the time of those before them, and a phone that came since may hold either. ``emptied``
+    is an ITL without TVS and TFTP certificates, and no CTL: any list is taken after it.
     """
 
-    since: datetime
+    since: Annotated[datetime, msgspec.Meta(tz=True)]  # it is compared with times that have one
     signer: str
     sasts: frozenset[str]
     tvs: frozenset[str]
+    emptied: bool = False
 
     @property
     def begin(self) -> str:
         """``since`` in words."""
         return f"{self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since > _BEGINNING else "the beginning"
 
-    def follows(self, other: "Anchors") -> "Bridge":
-        """How a phone that holds these anchors comes to the list with ``other``."""
-        if other.signer in self.sasts:
+    def follows(self, signer: str, servers: Collection[frozenset[str]]) -> "Bridge":
+        """How a phone that holds these anchors comes to lists of ``signer``.
+
+        ``servers`` is what each TVS shows, one certificate to some clients, another to others: all
+        have to be held.
+        """
+        if signer in self.sasts:
             return Bridge.SIGNER
-        return Bridge.TVS if self.tvs & other.tvs else Bridge.NONE
+        if self.emptied:
+            return Bridge.EMPTIED
+        return Bridge.TVS if any(shown <= self.tvs for shown in servers) else Bridge.NONE
 
 
 @unique
@@ -81,6 +95,7 @@ class Bridge(StrEnum):
     """What makes a phone believe the next list."""
 
     SIGNER = "it holds the signer"
+    EMPTIED = "its ITL is emptied for a rollback: it takes any"
     TVS = "TVS vouches for the signer"
     NONE = "lost: it holds neither the signer nor a TVS that could vouch for it"
 
@@ -120,10 +135,15 @@ class Plan:
 
 
 def next_step(node: Node, name: str) -> tuple[Step, ...]:
-    """The step that is next for the identity ``name`` of ``node``, and those after it."""
-    if not identity_file(node.state, name).exists():
-        known = ", ".join((*IDENTITIES, CALLMANAGER_ECDSA))
-        raise IdentityError(f"{name}: this node has no such identity; there can be: {known}")
+    """The step that is next for the identity ``name`` of ``node``, and those after it.
+
+    Raises :class:`~conf.identity.IdentityError` for one that the node does not have.
+    """
+    known = (*IDENTITIES, CALLMANAGER_ECDSA)
+    if name not in known or not identity_file(node.state, name).exists():
+        raise IdentityError(
+            f"{name}: this node has no such identity; there can be: {', '.join(known)}"
+        )
     if waiting_identity_file(node.state, name, "next").exists():
         return (Step.SWITCH, Step.RETIRE)
     if waiting_identity_file(node.state, name, "old").exists():
@@ -137,18 +157,27 @@ def plan(node: Node, name: str, fetched: Mapping[str, datetime]) -> Plan:
     """What the next step of renewing ``name`` would do to phones.
 
     ``fetched`` tells when each phone (by name) last fetched a trust list. Where no phone is known,
-    any list ever served may still be held by one.
+    any list ever served may still be held by one. Raises :class:`~conf.ConfError` for a name that
+    is none, and for files that cannot be read.
     """
     step, *later = next_step(node, name)
     past = served(node)
-    after = _after(node, name, step, past[-1])
-    holders = [_holders(past, position, fetched, after) for position in range(len(past))]
+    signer, own = _after(node, name, step)
+    members = [own if member is node.own else member for member in node.members]
+    servers = [_fingerprints(tvs_certificates(member)) for member in members]
+    holders = [
+        Holders(held, _phones(past, held.since, fetched), held.follows(signer, servers))
+        for held in past
+    ]
     kept = [some for some in holders if some.phones or some.anchors is past[-1] or not fetched]
     return Plan(name, step, tuple(kept), tuple(later))
 
 
 def served(node: Node) -> tuple[Anchors, ...]:
-    """The anchors of every list served so far, the oldest first, the one now served last."""
+    """The anchors of every list served so far, the oldest first, the one now served last.
+
+    Raises :class:`~conf.ConfError` for files that cannot be read.
+    """
     path = _history_file(node.state)
     try:
         past = msgspec.json.decode(read_regular(path), type=tuple[Anchors, ...])
@@ -158,34 +187,52 @@ def served(node: Node) -> tuple[Anchors, ...]:
         raise IdentityError(f"{path}: {error.strerror}") from None
     except msgspec.MsgspecError as error:
         raise IdentityError(f"{path}: not a history of renewals: {error}") from None
-    now = anchors(node)
-    if past and (past[-1].signer, past[-1].sasts, past[-1].tvs) == (now.signer, now.sasts, now.tvs):
-        return past
-    if not past:
-        now = msgspec.structs.replace(now, since=_BEGINNING)
-    return (*past, now)
+    return _with(past, anchors(node, since=past[-1].since if past else _BEGINNING))
 
 
 def keep(node: Node, past: tuple[Anchors, ...]) -> None:
-    """Write the history of ``node``: ``past``, and the anchors in force if they are others."""
-    write_history(node.state, past)
-    write_history(node.state, served(node))
+    """Write the history of ``node``: ``past``, and from now on what it serves after a step.
+
+    Raises OSError.
+    """
+    history = _with(past, anchors(node, since=datetime.now(UTC)))
+    write_whole(_history_file(node.state), msgspec.json.format(msgspec.json.encode(history)))
 
 
-def write_history(state: Path, past: tuple[Anchors, ...]) -> None:
-    """Write what the node under ``state`` has served."""
-    write_whole(_history_file(state), msgspec.json.format(msgspec.json.encode(past)))
+def _with(past: tuple[Anchors, ...], now: Anchors) -> tuple[Anchors, ...]:
+    """``past``, and after it ``now`` unless the last is the same."""
+    if past and msgspec.structs.replace(now, since=past[-1].since) == past[-1]:
+        return past
+    return (*past, now)
 
 
-def anchors(node: Node) -> Anchors:
-    """What a phone takes from the list that ``node`` serves with the identities on disk."""
-    signer = fingerprint(read_certificate(identity_file(node.state, node.list_signer)))
-    sasts = {signer, fingerprint(node.own.certificates["CallManager"])}
+def anchors(node: Node, *, since: datetime) -> Anchors:
+    """What a phone takes from the lists that ``node`` serves with what is on disk.
+
+    Raises :class:`~conf.ConfError` for identities or settings that cannot be read.
+    """
+    signer = _signer(node)
+    rollback = load_settings(node.state).lists.rollback
+    entries = list(itl_entries(node, signer, rollback=rollback))
     if node.secure:
-        sasts.add(fingerprint(node.own.certificates["ITLRecovery"]))
-    sasts |= {fingerprint(der) for der in node.overlap}
-    tvs = {fingerprint(member.certificates["TVS"]) for member in node.members}
-    return Anchors(datetime.now(UTC), signer, frozenset(sasts), frozenset(tvs))
+        entries += ctl_entries(node, signer)
+
+    def held(role: RoleName) -> frozenset[str]:
+        return _fingerprints(
+            entry.certificate for entry in entries if entry.role == role and entry.certificate
+        )
+
+    return Anchors(
+        since,
+        fingerprint(signer),
+        sasts=held("SAST"),
+        tvs=held("TVS"),
+        emptied=rollback and not node.secure,
+    )
+
+
+def _signer(node: Node) -> bytes:
+    return read_certificate(identity_file(node.state, node.list_signer))
 
 
 def fingerprint(der: bytes) -> str:
@@ -193,33 +240,34 @@ def fingerprint(der: bytes) -> str:
     return sha256(der).hexdigest()
 
 
+def _fingerprints(ders: Iterable[bytes]) -> frozenset[str]:
+    return frozenset(map(fingerprint, ders))
+
+
 def _history_file(state: Path) -> Path:
     return identities_folder(state) / HISTORY_FILE
 
 
-def _holders(
-    past: tuple[Anchors, ...], position: int, fetched: Mapping[str, datetime], after: Anchors
-) -> Holders:
-    begin = past[position].since
-    end = past[position + 1].since if position + 1 < len(past) else datetime.max.replace(tzinfo=UTC)
-    phones = tuple(sorted(name for name, when in fetched.items() if begin <= when < end))
-    return Holders(past[position], phones, past[position].follows(after))
+def _phones(
+    past: tuple[Anchors, ...], begin: datetime, fetched: Mapping[str, datetime]
+) -> tuple[str, ...]:
+    """Who came last while lists served since ``begin`` were the newest."""
+    after = [one.since for one in past if one.since > begin]
+    end = min(after, default=datetime.max.replace(tzinfo=UTC))
+    return tuple(sorted(name for name, when in fetched.items() if begin <= when < end))
 
 
-def _after(node: Node, name: str, step: Step, now: Anchors) -> Anchors:
-    """The anchors after a step; a key that is not made yet goes by a name no certificate has."""
-    new = "new"
-    gone = fingerprint(node.own.certificates[name])
+def _after(node: Node, name: str, step: Step) -> tuple[str, Member]:
+    """Who signs after a step (a fingerprint), and this node's public part then.
+
+    The other two steps change neither, nor what a TVS shows.
+    """
     if step is Step.SWITCH:
-        waiting = read_certificate(waiting_identity_file(node.state, name, "next"))
-        return msgspec.structs.replace(now, signer=fingerprint(waiting))
-    if step is Step.RETIRE:
-        old = read_certificate(waiting_identity_file(node.state, name, "old"))
-        return msgspec.structs.replace(now, sasts=now.sasts - {fingerprint(old)})
-    if step is Step.INTRODUCE or name == "CallManager":
-        return msgspec.structs.replace(now, sasts=now.sasts | {new})
-    return msgspec.structs.replace(
-        now,
-        sasts=frozenset(new if one == gone else one for one in now.sasts),
-        tvs=frozenset(new if one == gone else one for one in now.tvs),
-    )
+        certificate = read_certificate(waiting_identity_file(node.state, name, "next"))
+    elif step is Step.REPLACE:
+        certificate = _NOT_MADE_YET
+    else:
+        return fingerprint(_signer(node)), node.own
+    signer = certificate if name == node.list_signer else _signer(node)
+    own = replace(node.own, certificates={**node.own.certificates, name: certificate})
+    return fingerprint(signer), own

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import trio
 
-from conf.identity import TVS_ECDSA
+from conf.composition import tvs_certificates
 from conf.node import Node
 from conf.running import RunRecord
 from itl.signing import Verdict, verify_data
@@ -79,7 +79,7 @@ async def ask_tvs(node: Node, place: tuple[str, int]) -> str:
     host, port = reachable(place)
     async with connect(host, port, timeout_seconds=TIMEOUT_SECONDS) as inquiry:
         own = node.own.certificates
-        if inquiry.server_certificate not in {own["TVS"], own.get(TVS_ECDSA)}:
+        if inquiry.server_certificate not in tvs_certificates(node.own):
             raise UnwellError("it shows another certificate than the node's TVS identity")
         reply = await inquiry.verify(certificate=own["CallManager"], device=DEVICE)
     if reply.status != 0:

@@ -1,21 +1,16 @@
-"""The trust lists of a node: which records, signed when, kept where.
-
-Roles as in Cisco's Preferred Architecture for Enterprise Collaboration, "CTL and ITL" (table 7-7),
-and document 118893. The ITL is the node's own; the CTL is the cluster's and exists in mixed mode
-only.
-"""
+"""The trust lists of a node: built, signed when, kept where."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from conf.composition import Entry, ctl_entries, itl_entries
 from conf.files import make_folder, read_regular, write_whole
-from conf.identity import TVS, TVS_ECDSA
-from conf.node import Member, Node
+from conf.node import Node
 from conf.signer import Signer
 from itl import ItlError
-from itl.roles import Role
+from itl.roles import parse_role
 from itl.trustlist import (
     CTL_FILENAME,
     ITL_FILENAME,
@@ -35,59 +30,25 @@ class Lists:
 
 
 def itl_records(node: Node, signer: Signer, *, rollback: bool = False) -> list[RecordSpec]:
-    """The records of this node's ITL.
-
-    ``rollback`` is CUCM's parameter "Prepare Cluster for Rollback to pre 8.0": the TFTP and TVS
-    sections are empty. Their form, short records without a certificate, is assumed.
-    """
-    own = node.own
-    tftp_role = Role.CCM_TFTP if node.secure else Role.TFTP
-    callmanager = own.certificates["CallManager"]
-    records = [_record(Role.SAST, own, signer.certificate)]
-    if callmanager != signer.certificate and not rollback:
-        records.append(_record(Role.SAST, own, callmanager))
-    records += _overlap(node)
-    records.append(_record(tftp_role, own, None if rollback else callmanager))
-    records += _capf(node)
-    records += [
-        _record(Role.TVS, member, None if rollback else member.certificates[name])
-        for member in node.members
-        for name in (TVS, TVS_ECDSA)
-        if name in member.certificates
-    ]
-    return records
+    """The records of this node's ITL; ``rollback`` as in :func:`~conf.composition.itl_entries`."""
+    return _records(itl_entries(node, signer.certificate, rollback=rollback))
 
 
 def ctl_records(node: Node, signer: Signer) -> list[RecordSpec]:
     """The records of the cluster's CTL."""
-    records = [_record(Role.SAST, node.own, signer.certificate)]
-    records += [
-        _record(Role.CCM_TFTP, member, member.certificates["CallManager"])
-        for member in node.members
+    return _records(ctl_entries(node, signer.certificate))
+
+
+def _records(entries: Iterable[Entry]) -> list[RecordSpec]:
+    return [
+        RecordSpec(
+            role=parse_role(entry.role),
+            certificate=entry.certificate,
+            dns_name=entry.member.host,
+            address=entry.member.address,
+        )
+        for entry in entries
     ]
-    records += _capf(node)
-    recovery = node.own.certificates.get("ITLRecovery")
-    if recovery is not None and recovery != signer.certificate:
-        records.append(_record(Role.SAST, node.own, recovery))
-    return records + _overlap(node)
-
-
-def _overlap(node: Node) -> list[RecordSpec]:
-    """While a signer is renewed, the next and the one before are SASTs too."""
-    return [_record(Role.SAST, node.own, certificate) for certificate in node.overlap]
-
-
-def _record(role: Role, member: Member, certificate: bytes | None) -> RecordSpec:
-    return RecordSpec(
-        role=role, certificate=certificate, dns_name=member.host, address=member.address
-    )
-
-
-def _capf(node: Node) -> list[RecordSpec]:
-    """CAPF runs on the publisher, the first node."""
-    publisher = node.members[0]
-    certificate = publisher.certificates.get("CAPF")
-    return [] if certificate is None else [_record(Role.CAPF, publisher, certificate)]
 
 
 def build_lists(

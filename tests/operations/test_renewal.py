@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from conf.creation import Request, create_node
 from conf.identity import (
     IDENTITIES,
+    TVS_ECDSA,
     IdentityError,
     encode_identity,
     load_signer,
     waiting_identity_file,
 )
-from conf.node import Node, load_node
+from conf.node import Node, load_node, publish
 from conf.renewal import Bridge, Plan, RenewalError, Step, plan, served
 from conf.replacement import carry_out
 from conf.selfsigned import self_signed
@@ -189,9 +191,69 @@ def test_nothing_changes_where_a_node_of_the_cluster_is_out_of_reach(
     renew(first, "CallManager")
 
 
+def prepare_rollback(state: Path) -> None:
+    with (state / "trustlab.toml").open("a") as file:
+        file.write("\n[lists]\nrollback = true\n")
+
+
+def test_a_phone_with_an_emptied_itl_and_a_ctl_has_no_tvs_that_could_vouch(
+    make: Make, renew: Renew
+) -> None:
+    state = make("node", secure=True)
+    prepare_rollback(state)
+    renew(state, "ITLRecovery")
+    with pytest.raises(RenewalError, match="to switch it now would lose phones"):
+        renew(state, "ITLRecovery")
+
+
+def test_a_phone_with_an_emptied_itl_alone_takes_any_list(state: Path, renew: Renew) -> None:
+    prepare_rollback(state)
+    renew(state, "ITLRecovery")
+    chosen, _ = renew(state, "ITLRecovery")
+    assert [some.bridge for some in chosen.holders] == [Bridge.EMPTIED, Bridge.SIGNER]
+    chosen, _ = renew(state, "CallManager")
+    assert {some.bridge for some in chosen.holders} == {Bridge.EMPTIED, Bridge.SIGNER}
+
+
+def test_a_phone_may_hold_lists_that_other_settings_made_meanwhile(
+    make: Make, renew: Renew
+) -> None:
+    state = make("node", secure=True)
+    renew(state, "CAPF")
+    prepare_rollback(state)
+    came = now()
+    renew(state, "ITLRecovery", SEP001122334455=came)
+    chosen = plan(load_node(state), "ITLRecovery", {"SEP001122334455": came})
+    before, meanwhile, *_ = chosen.holders
+    assert before.phones == meanwhile.phones == ("SEP001122334455",)
+    assert (before.bridge, meanwhile.bridge) == (Bridge.TVS, Bridge.NONE)
+
+
+def test_a_tvs_counts_only_if_whichever_certificate_it_shows_is_held(
+    state: Path, renew: Renew, rsa_keys: Callable[[int], rsa.RSAPrivateKey]
+) -> None:
+    def show_beside(number: int) -> None:
+        node = load_node(state)
+        beside = self_signed("TVS", "pub", rsa_keys(number)).chain[0]
+        publish(node, replace(node.own, certificates={**node.own.certificates, TVS_ECDSA: beside}))
+
+    show_beside(1)
+    renew(state, "ITLRecovery")
+    chosen = plan(load_node(state), "ITLRecovery", {})
+    assert [some.bridge for some in chosen.holders] == [Bridge.TVS, Bridge.SIGNER]
+    show_beside(2)
+    chosen = plan(load_node(state), "ITLRecovery", {})
+    assert chosen.holders[0].bridge is Bridge.NONE
+
+
 def test_an_unknown_identity_and_a_broken_history_are_named(state: Path, renew: Renew) -> None:
     with pytest.raises(IdentityError, match="no such identity"):
         renew(state, "CallManager-ECDSA")
-    (state / "identities" / "history.json").write_text("[")
-    with pytest.raises(IdentityError, match=r"history\.json: not a history"):
-        served(load_node(state))
+    renew(state, "ITLRecovery")
+    with pytest.raises(IdentityError, match="no such identity"):
+        renew(state, "ITLRecovery.next")
+    history = state / "identities" / "history.json"
+    for broken in ("[", history.read_text().replace("Z", "")):
+        history.write_text(broken)
+        with pytest.raises(IdentityError, match=r"history\.json: not a history"):
+            served(load_node(state))
