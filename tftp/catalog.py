@@ -1,6 +1,5 @@
 """What CUCM's TFTP does with a name: lists, signed files, configurations, files of the root."""
 
-import hashlib
 import ipaddress
 import re
 import time
@@ -17,7 +16,7 @@ from itl.signedfile import is_signed, sign_file
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
 from tftp import TftpError
 from tftp.configuration import PHONE_FILE, PhoneConfigurations
-from tftp.content import NOT_FOUND, Answer, Content, ErrorReply, Later, Octets, whole
+from tftp.content import NOT_FOUND, Answer, Content, ErrorReply, Later, Octets, octets_of, whole
 from tftp.lists import Lists, build_lists
 from tftp.packets import ErrorCode
 from tftp.root import Root, split
@@ -177,7 +176,7 @@ class Catalog:
         offer = self._offer(mac, peer)
         if offer is not None:
             data = offer.itl if kind == "ITL" else offer.ctl
-            return _EXPECTED_MISS if data is None else _octets(data)
+            return _EXPECTED_MISS if data is None else octets_of(data)
         built = self._lists.itl if kind == "ITL" else self._lists.ctl
         if built is not None:
             return built
@@ -252,7 +251,7 @@ class Catalog:
 
         def make() -> Octets | ErrorReply:
             try:
-                return _octets(form(whole(base), base.modified), base.modified)
+                return octets_of(form(whole(base), base.modified), base.modified)
             except ItlError as error:
                 return ErrorReply(ErrorCode.UNDEFINED, f"cannot be signed: {error}")
 
@@ -260,10 +259,6 @@ class Catalog:
         if not isinstance(found, Later):
             base.close()
         return found
-
-
-def _octets(data: bytes, modified: int = 0) -> Octets:
-    return Octets(data, key=hashlib.sha256(data).digest(), modified=modified)
 
 
 def _checked(offer: Offer) -> Offer:

@@ -1,6 +1,5 @@
 """The configuration of a phone that has no file of its own in the root."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from conf.files import read_regular
 from conf.node import Node
 from tftp import TftpError
-from tftp.content import Octets
+from tftp.content import Octets, octets_of
 
 PHONE_FILE = re.compile(r"SEP([0-9A-Fa-f]{12})\.cnf\.xml")
 DEFAULT_FILE = "XMLDefault.cnf.xml"
@@ -55,10 +54,7 @@ class PhoneConfigurations:
             }
         except (TemplateError, OSError, UnicodeDecodeError) as error:
             raise TemplateProblemError(f"{template or _TEMPLATE}: {error}") from None
-        self._octets = {
-            mac: Octets(data, key=hashlib.sha256(data).digest(), modified=modified)
-            for mac, data in rendered.items()
-        }
+        self._octets = {mac: octets_of(data, modified) for mac, data in rendered.items()}
 
     def find(self, name: str) -> Octets | None:
         """The configuration ``name`` stands for, None if it is of no phone that is known."""

@@ -1,5 +1,6 @@
 """What is served: octets in memory or an open file, or the TFTP error instead."""
 
+import hashlib
 import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -103,6 +104,11 @@ class OpenFile:
 
 
 Content: TypeAlias = Octets | OpenFile
+
+
+def octets_of(data: bytes, modified: int = 0) -> Octets:
+    """``data`` as content, its key the SHA-256 of it; ``modified`` in Unix seconds."""
+    return Octets(data, key=hashlib.sha256(data).digest(), modified=modified)
 
 
 def file_key(status: os.stat_result) -> bytes:

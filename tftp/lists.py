@@ -1,6 +1,5 @@
 """The trust lists of a node: built, signed when, kept where."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from itl.trustlist import (
     build_trust_list,
     parse_trust_list,
 )
-from tftp.content import Octets
+from tftp.content import Octets, octets_of
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def build_lists(
         else:
             if keep:
                 write_whole(path, data)
-        return Octets(data, key=hashlib.sha256(data).digest(), modified=timestamp)
+        return octets_of(data, timestamp)
 
     itl = made(ITL_FILENAME, itl_records(node, signer, rollback=rollback))
     ctl = made(CTL_FILENAME, ctl_records(node, signer)) if node.secure else None

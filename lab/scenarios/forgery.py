@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Literal
 
 from conf.node import Node
@@ -14,7 +13,6 @@ from itl.signedfile import sign_file
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, RecordSpec, build_trust_list, parse_trust_list
 from lab.scenarios.model import ConfigurationFault, ListFault
 from lab.scenarios.stranger import HOST, Stranger
-from tftp.content import Octets
 from tftp.lists import ctl_records, itl_records
 
 BITS = frozenset({"bit in record", "bit in header", "bit in signature"})
@@ -143,11 +141,6 @@ def with_tvs(configuration: bytes, servers: Sequence[tuple[str, int]]) -> bytes:
     )
     made = f"<TVS><members>{members}</members></TVS>".encode()
     return _TVS.sub(lambda _: made, configuration, count=1)
-
-
-def octets(data: bytes) -> Octets:
-    """``data`` as TFTP serves it."""
-    return Octets(data, key=sha256(data).digest())
 
 
 def issued_by(signer: Signer) -> tuple[str, bytes]:

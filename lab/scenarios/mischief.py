@@ -20,7 +20,7 @@ from lab.scenarios import forgery
 from lab.scenarios.links import FaultyLink
 from lab.scenarios.model import ConfigurationFault, ListFault, Scenario, TransferFault, TvsFault
 from lab.scenarios.stranger import Stranger
-from tftp.content import Answer, ErrorReply, Later, whole
+from tftp.content import Answer, ErrorReply, Later, octets_of, whole
 from tftp.packets import ErrorCode
 from tvs.messages import Request, Response, encode_response
 from tvs.service import Reply
@@ -161,7 +161,7 @@ class Mischief:
         return phone
 
     def _count(self, phone: _Phone, name: str) -> None:
-        """Whether this request begins a boot."""
+        """Count the boot that a request for the phone's own CTL begins, unless it repeats one."""
         if not name.startswith("CTLSEP"):
             phone.asked_more = True
             return
@@ -184,7 +184,7 @@ class Mischief:
             return None
         if fault.what == "missing":
             return NOT_FOUND
-        return forgery.octets(self.forger().trust_list(fault))
+        return octets_of(self.forger().trust_list(fault))
 
     def _configuration(
         self, fault: ConfigurationFault | None, name: str, address: str, found: Answer
@@ -202,7 +202,7 @@ class Mischief:
             return NOT_FOUND
         if fault.tvs:
             true = forgery.with_tvs(true, [self._server(which) for which in fault.tvs])
-        return forgery.octets(self.forger().configuration(true, fault, name))
+        return octets_of(self.forger().configuration(true, fault, name))
 
     def _server(self, which: str) -> tuple[str, int]:
         if which == "dead" and self._dead is not None:
