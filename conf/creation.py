@@ -63,7 +63,7 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
     backup = _make_room(state, force=force)
     place = state if state.exists() else state.parent
     place.mkdir(parents=True, exist_ok=True)
-    draft = place / f".{state.name}.{secrets.token_hex(8)}"
+    draft = place / f".{state.name[:32]}.{secrets.token_hex(8)}"
     try:
         make_folder(draft)
         _fill(draft, state, request, peer)

@@ -51,6 +51,19 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.close(folder)
 
 
+def open_or_make(path: Path, flags: int) -> int:
+    """A descriptor of ``path``, opened with ``flags``; a file that is not there is made, mode 0600.
+
+    One that root makes belongs to the folder's owner, as with :func:`write_whole`. Raises OSError.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:  # perhaps a link that leads to a file of somebody else's
+        return os.open(path, flags | os.O_CLOEXEC)
+    give_to_owner(descriptor, path.parent)
+    return descriptor
+
+
 def make_folder(path: Path) -> None:
     """Make the folder ``path``, mode 0700, unless it is there; the folder around it has to be.
 

@@ -26,8 +26,9 @@ def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Nod
 
     ``brought`` is a key and certificate made elsewhere, instead of a new self-signed one.
     ITLRecovery exists once in a cluster: its file is changed in the folders of all nodes, and
-    nowhere if one of them cannot be written. A running daemon takes the change up by itself. Raises
-    :class:`~conf.identity.IdentityError`.
+    nowhere if one of them cannot be written. A step that breaks off between them is ended by the
+    same call again. A running daemon takes the change up by itself. Raises
+    :class:`~conf.identity.IdentityError`, and OSError.
     """
     owners = _owners(node, plan.name)
     past = _histories(node)
@@ -49,9 +50,11 @@ def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Nod
 
 
 def _owners(node: Node, name: str) -> tuple[Path, ...]:
+    """The nodes (folders) that have the identity, in the order they are changed in."""
     if name != "ITLRecovery":
         return (node.state,)
-    states = (node.state, *(one.state for one in node.members if one.host != node.host))
+    # this node is the last: as long as it has not changed, the next step is the same
+    states = (*(one.state for one in node.members if one.host != node.host), node.state)
     for state in states:
         folder = identity_file(state, name).parent  # files are replaced, not written over
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -77,10 +80,11 @@ def _change(state: Path, plan: Plan, made: TlsIdentity | None) -> None:
     coming = waiting_identity_file(state, plan.name, "next")
     old = waiting_identity_file(state, plan.name, "old")
     if plan.step is Step.RETIRE:
-        old.unlink()
+        old.unlink(missing_ok=True)
     elif plan.step is Step.SWITCH:
-        write_whole(old, present.read_bytes())
-        coming.replace(present)  # at once, so that who is interrupted here goes on from there
+        if coming.exists():  # else an earlier call came as far as this
+            write_whole(old, present.read_bytes())
+            coming.replace(present)
     elif made is not None and plan.step is Step.INTRODUCE:
         write_whole(coming, encode_identity(made))
     elif made is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from conf import ConfError
-from conf.files import give_to_owner, read_regular, write_whole
+from conf.files import open_or_make, read_regular, write_whole
 
 LOCK_FILE = "run.lock"
 RECORD_FILE = "run.json"
@@ -37,9 +37,8 @@ def claim(state: Path) -> Iterator[None]:
     The kernel frees the lock with the process, however it ends. Raises :class:`~conf.ConfError`
     when another daemon has it.
     """
-    descriptor = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_or_make(state / LOCK_FILE, os.O_RDWR)
     try:
-        give_to_owner(descriptor, state)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 import trio
 
-from conf.files import give_to_owner
+from conf.files import open_or_make
 
 Event: TypeAlias = Mapping[str, object]
 Reader: TypeAlias = Callable[[Event], None]
@@ -102,10 +102,7 @@ class EventLog:
             self.lost += octets.count(b"\n")
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self.path, flags, 0o600)
-        give_to_owner(descriptor, self.path.parent)
-        return descriptor
+        return open_or_make(self.path, os.O_WRONLY | os.O_APPEND)
 
     def _rotate(self) -> None:
         for number in range(self._kept_files, 0, -1):

@@ -178,6 +178,17 @@ def test_a_node_that_root_makes_or_serves_belongs_to_the_user_of_its_folder(tmp_
     assert set(owners.values()) == {10069}, owners
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_a_link_leads_to_is_not_given_away(tmp_path: Path) -> None:
+    state = tmp_path / "node"
+    state.mkdir()
+    os.chown(state, 10069, 10070)
+    (tmp_path / "shadow").write_bytes(b"")
+    (state / "run.lock").symlink_to(tmp_path / "shadow")
+    with claim(state):
+        assert (tmp_path / "shadow").stat().st_uid == 0
+
+
 def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "lists").write_bytes(b"")
     with pytest.raises(FileExistsError):

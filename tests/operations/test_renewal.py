@@ -164,6 +164,35 @@ def test_one_node_of_two_may_change_its_tvs_at_any_time(make: Make, renew: Renew
     assert load_node(first).members == load_node(second).members
 
 
+def test_a_step_that_breaks_off_between_two_nodes_is_ended_by_the_same_call(
+    make: Make, renew: Renew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make("first")
+    second = make("second", cluster=None, host="sub", join=first)
+    old = load_node(first).own.certificates["ITLRecovery"]
+    renew(first, "ITLRecovery")
+    (new,) = load_node(first).overlap
+    whole, changed = Path.replace, []
+
+    def broken(path: Path, target: Path) -> Path:
+        if path.name == "ITLRecovery.next.pem":
+            changed.append(path)
+            if len(changed) == 2:
+                raise OSError(28, "No space left on device", str(path))
+        return whole(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", broken)
+        with pytest.raises(OSError, match="No space"):
+            renew(first, "ITLRecovery")
+    chosen, _ = renew(first, "ITLRecovery")
+    assert chosen.step is Step.SWITCH
+    for state in (first, second):
+        assert load_signer(state, "ITLRecovery").certificate == new
+        assert load_node(state).overlap == (old,)
+        assert {one.certificates["ITLRecovery"] for one in load_node(state).members} == {new}
+
+
 def test_callmanager_as_list_signer_takes_three_steps(make: Make, renew: Renew) -> None:
     state = make("node", list_signer="CallManager")
     steps = [renew(state, "CallManager", SEP001122334455=later())[0].step for _ in range(3)]
