@@ -17,7 +17,7 @@ from conf.identity import (
     read_certificate,
     waiting_identity_file,
 )
-from conf.settings import Port, load_settings
+from conf.settings import NodeSettings, Port, load_settings
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,13 @@ def cluster_folder(state: Path) -> Path:
     return state / "cluster"
 
 
-def load_node(state: Path) -> Node:
+def load_node(state: Path, settings: NodeSettings | None = None) -> Node:
     """Read the node under ``state`` and the records of its cluster.
 
-    Raises :class:`~conf.settings.SettingsError` or :class:`IdentityError` naming the file.
+    ``settings`` are those in force, for who does not go by what is on disk. Raises
+    :class:`~conf.settings.SettingsError` or :class:`IdentityError` naming the file.
     """
-    settings = load_settings(state).node
+    settings = settings or load_settings(state).node
     members = sorted(
         (_read_member(path) for path in cluster_folder(state).glob("*.json")),
         key=lambda member: (member.order, member.host),

@@ -11,6 +11,7 @@ from conf.node import Node
 from conf.settings import OfferSettings, PhoneSettings, Settings, TftpSettings
 from itl import ItlError
 from itl.certificates import load_certificates
+from itl.trustlist import parse_trust_list
 from tftp.admission import Limits
 from tftp.catalog import Catalog, Offer
 from tftp.uploads import Uploads
@@ -20,7 +21,7 @@ PHONES = "phones"
 
 
 class OfferError(ConfError):
-    """An entry of ``lists.offers`` that cannot be used."""
+    """An entry of ``lists.offers``, or a phone's certificate, that cannot be used."""
 
 
 def node_catalog(node: Node, settings: Settings, *, keep: bool = True) -> Catalog:
@@ -104,9 +105,13 @@ def _list(state: Path, name: str) -> bytes | None:
     if not name:
         return None
     try:
-        return read_regular(state / "lists" / name)
+        data = read_regular(state / "lists" / name)
+        parse_trust_list(data)
     except OSError as error:
         raise OfferError(f"lists.offers: {name}: {error.strerror}") from None
+    except ItlError as error:
+        raise OfferError(f"lists.offers: {name}: {error}") from None
+    return data
 
 
 def _certificates(folder: Path) -> dict[str, bytes]:

@@ -149,7 +149,7 @@ def read_standing(
     for the next time; without it nothing is written. Raises :class:`~conf.ConfError`, ItlError,
     TftpError, TvsError or OSError.
     """
-    node = load_node(state)
+    node = load_node(state, settings.node)
     policy = answer_policy(settings.tvs.answers)
     catalog = node_catalog(node, settings, keep=keep)
     snapshot = Snapshot(chain(stored, _own_certificates(node), _ctl_certificates(catalog)))

@@ -93,7 +93,7 @@ class Catalog:
         self._root = Root(root, fold_case=fold_case)
         self._phone_certificates = dict(phone_certificates or {})
         self._uploads = Root(uploads) if uploads else None
-        self._offers = tuple(map(_checked, offers))
+        self._offers = tuple(offers)
         self._rules = [_rule(pattern, path) for pattern, path in rules]
         self._configurations = PhoneConfigurations(
             node,
@@ -259,13 +259,6 @@ class Catalog:
         if not isinstance(found, Later):
             base.close()
         return found
-
-
-def _checked(offer: Offer) -> Offer:
-    for data in (offer.itl, offer.ctl):
-        if data is not None:
-            parse_trust_list(data)
-    return offer
 
 
 def _rule(pattern: str, path: str) -> tuple[re.Pattern[str], str]:

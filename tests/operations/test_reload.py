@@ -7,14 +7,17 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
-from conf.node import load_node
+from conf.node import load_node, publish
+from conf.settings import load_settings
 from lab.health import ask_tftp, ask_tvs
+from lab.plane import TrustPlane
 from lab.reload import AFTER_RESTART
 from tests.daemons import Daemon, serving, trustlab
 from tests.operations.clients import (
@@ -57,6 +60,21 @@ def take_up(daemon: Daemon, text: str) -> None:
     before = changes(daemon)
     reload(daemon, text)
     eventually(lambda: changes(daemon) > before)
+
+
+async def test_settings_that_were_not_read_again_have_no_part_in_what_is_taken_up(
+    node: Path,
+) -> None:
+    told: list[dict[str, object]] = []
+    with closing(TrustPlane(load_node(node), load_settings(node), report=told.append)) as plane:
+        settings = (node / "trustlab.toml").read_text()
+        (node / "trustlab.toml").write_text(settings.replace("secure = false", "secure = true"))
+        publish(plane.node, replace(plane.node.own, order=1))
+        await plane.refresh()
+        assert [event["outcome"] for event in told] == ["in force"]
+        assert "CTLFile.tlv" not in plane.catalog.lists()
+        await plane.refresh(load_settings(node))
+        assert "CTLFile.tlv" in plane.catalog.lists()
 
 
 def still_open(connections: list[socket.socket]) -> int:

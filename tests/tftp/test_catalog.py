@@ -7,7 +7,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from itl import ItlError
 from itl.encryption import decrypt_file
 from itl.roles import Role
 from itl.signedfile import parse_signed_file
@@ -241,8 +240,6 @@ def test_other_lists_for_some_phones(make, tmp_path):
     assert fetch(catalog, "CTLFile.tlv", peer="fe80::1%eth0").expected
     assert fetch(catalog, "ITLFile.tlv", peer="198.51.100.7").expected
     assert roles(fetch(catalog, "ITLFile.tlv")) == roles(fetch(plain, "ITLFile.tlv"))
-    with pytest.raises(ItlError):
-        make(offers=[Offer(frozenset(), (), b"junk", None)])
 
 
 def test_rules_case_and_uploads_are_options(make, tmp_path):

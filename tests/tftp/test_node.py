@@ -49,6 +49,7 @@ def node(tmp_path_factory, signers):
     certificate = x509.load_der_x509_certificate(known.certificate)
     (state / "phones" / f"{MAC}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
     (state / "lists").mkdir()
+    (state / "lists" / "junk.tlv").write_bytes(b"junk")
     signer = load_signer(state, "ITLRecovery")
     lists = {}
     for timestamp, name in enumerate(("phone", "model", "range"), 1):
@@ -130,6 +131,7 @@ async def test_a_phone_whose_certificate_lies_in_the_folder_gets_it_encrypted(no
     [
         (OfferSettings(addresses=("10.0.0.1/24",)), "host bits"),
         (OfferSettings(macs=(MAC,), itl="missing.tlv"), "missing.tlv: No such file"),
+        (OfferSettings(macs=(MAC,), ctl="junk.tlv"), "junk.tlv: .*byte 0"),
     ],
 )
 def test_an_offer_that_cannot_be_used_is_named(node, entry, words):
