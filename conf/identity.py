@@ -68,13 +68,19 @@ def load_tls_identity(state: Path, name: str) -> TlsIdentity:
 
 
 def load_signer(state: Path, name: str) -> Signer:
-    """The identity ``name`` for signing. Raises :class:`IdentityError` unless it is RSA."""
+    """The identity ``name`` for signing.
+
+    Raises :class:`IdentityError` as :func:`as_signer` does.
+    """
     path = identity_file(state, name)
     return as_signer(read_identity(path), path)
 
 
 def read_signer(certificate: Path, key: Path) -> Signer:
-    """A signer from a certificate (PEM or DER) and a private key (PEM) in files of their own."""
+    """A signer from a certificate (PEM or DER) and a private key (PEM) in files of their own.
+
+    Raises :class:`IdentityError` as :func:`as_signer` does, and for files that hold neither.
+    """
     octets = _read(certificate)
     load = x509.load_der_x509_certificate
     if b"-----BEGIN" in octets:
@@ -88,12 +94,19 @@ def read_signer(certificate: Path, key: Path) -> Signer:
 
 
 def read_certificate(path: Path) -> bytes:
-    """The first certificate (DER) of a PEM file, its key not looked at: checking one is slow."""
+    """The first certificate (DER) of a PEM file, its key not looked at: checking one is slow.
+
+    Raises :class:`IdentityError`.
+    """
     return _read_chain(_read(path), path)[0]
 
 
 def read_identity(path: Path) -> TlsIdentity:
-    """Key and certificates of one PEM file; the key must be that of the first certificate."""
+    """Key and certificates of one PEM file; the key must be that of the first certificate.
+
+    RSA keys have :data:`LEAST_RSA_BITS` at least, EC keys may be of any curve. Raises
+    :class:`IdentityError`.
+    """
     octets = _read(path)
     key = _read_key(octets, path)
     return _matching(_read_chain(octets, path), key, path)
@@ -173,7 +186,10 @@ def _matching(chain: tuple[bytes, ...], key: PrivateKey, path: Path) -> TlsIdent
 
 
 def as_signer(identity: TlsIdentity, path: Path) -> Signer:
-    """The identity as one that signs; ``path`` is named in the :class:`IdentityError` else."""
+    """The identity as one that signs.
+
+    Raises :class:`IdentityError`, which names ``path``, unless its key is RSA of SIGNING_BITS.
+    """
     key = identity.private_key
     if not isinstance(key, rsa.RSAPrivateKey):
         raise IdentityError(f"{path}: lists and files are signed with RSA keys only, not with EC")

@@ -120,6 +120,6 @@ def _certificates(folder: Path) -> dict[str, bytes]:
     for path in folder.glob("*.pem"):
         try:
             found[path.stem.upper()] = load_certificates(read_regular(path))[0]
-        except (ItlError, IndexError) as error:
+        except ItlError as error:
             raise OfferError(f"{path}: {error}") from None
     return found
