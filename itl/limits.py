@@ -11,7 +11,7 @@ from datetime import datetime
 from itl.certificates import describe
 from itl.errors import BuildError
 from itl.roles import Role
-from itl.trustlist import RecordSpec
+from itl.trustlist import RecordSpec, TrustList
 
 MAX_LIST_OCTETS = 64 * 1024
 MAX_CERTIFICATES = 39
@@ -45,6 +45,11 @@ def size_guards(length: int, certificates: int) -> list[Guard]:
         )
         guards.append(Guard("too-many-certificates", text, fatal=True))
     return guards
+
+
+def load_guards(document: TrustList) -> list[Guard]:
+    """What keeps phones from loading a list."""
+    return size_guards(len(document.raw), document.certificate_count)
 
 
 def sast_guard(sasts: int) -> list[Guard]:

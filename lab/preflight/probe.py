@@ -7,10 +7,11 @@ one whose store lacks a certificate is found before a phone meets it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from itl.acceptance import FILE_SIGNERS, LIST_SIGNERS
 from itl.roles import SIGNS_FILES, Role
 from itl.trustlist import TrustList
 from lab.phone.configuration import TvsServer
-from lab.phone.trust import FILE_SIGNERS, LIST_SIGNERS, Answer, Question
+from lab.phone.trust import Answer, Question
 from lab.preflight.places import Side
 from lab.preflight.store import ask_store
 from tvs import TvsError

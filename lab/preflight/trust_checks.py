@@ -3,19 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from itl.acceptance import LIST_SIGNERS
 from itl.roles import SIGNS_FILES, Role, role_name
-from itl.trustlist import Record
 from lab.phone.models import Model
-from lab.phone.trust import (
-    LIST_SIGNERS,
-    Held,
-    Outcome,
-    Question,
-    Reason,
-    same_name,
-    tvs_certificates,
-)
+from lab.phone.trust import Held, Outcome, Question, Reason, tvs_certificates
 from lab.preflight.findings import Finding, Result
+from lab.preflight.list_checks import SHORTEN
 from lab.preflight.places import Side, configuration_of
 from lab.preflight.probe import Known, Probe
 from lab.preflight.rehearsal import Move, Step
@@ -86,7 +79,7 @@ def check_known(
     for question in wanted:
         check = "signer.lists" if question.roles == LIST_SIGNERS else "signer.files"
         own = [record for each in held for record in each.records(question.roles)]
-        if any(_is(record, question) for record in own):
+        if any(record.is_called(question.issuer, question.serial) for record in own):
             text = f"{question.subject} is in the lists the phones hold"
             yield Finding(check, Result.PASS, text)
             continue
@@ -101,10 +94,6 @@ def check_known(
             yield Finding(check, Result.UNKNOWN, text, (_key(question),), "Name a tvs= to ask.")
         for server, known in said:
             yield _known(check, server, known)
-
-
-def _is(record: Record, question: Question) -> bool:
-    return record.serial == question.serial and same_name(record.issuer, question.issuer)
 
 
 def _known(check: str, server: str, known: Known) -> Finding:
@@ -223,7 +212,8 @@ _REMEDIES = {
     Reason.MALFORMED: "Rebuild the list at the destination and check it with trustlab itl verify.",
     Reason.WRONG_NAME: "Serve each file under the name that its header holds.",
     Reason.DIGEST: "Set the enterprise parameter TFTP File Signature Algorithm to SHA-1.",
-    Reason.TOO_LONG: "Delete trust certificates that are no longer needed, then rebuild the list.",
+    Reason.TOO_LONG: SHORTEN,
+    Reason.TOO_MANY: SHORTEN,
     Reason.BAD_SIGNATURE: "Rebuild and sign the file again at the destination.",
     Reason.NO_TVS_IN_LIST: "Let the phones fetch an ITL with TVS from the source before the move.",
     Reason.SIGNED_BY_TVS: "Sign the list with ITLRecovery or CallManager, not with TVS.",

@@ -275,7 +275,8 @@ async def test_digest_size_signer_and_time_are_looked_at(nursery, ready, destina
     for options, check, result in (
         ({"digest": "sha512"}, "destination.digest", "fail"),
         ({"records": [*many, *[(Role.TVS, destination.tvs)] * 50]}, "destination.size", "fail"),
-        ({"records": [*many, *[(Role.TVS, destination.tvs)] * 40]}, "destination.size", "warn"),
+        ({"records": [*many, *[(Role.TVS, destination.tvs)] * 38]}, "destination.size", "fail"),
+        ({"records": [*many, *[(Role.TVS, destination.tvs)] * 37]}, "destination.size", "pass"),
         ({"signer": expired}, "destination.signer", "warn"),
         ({"signer": large}, "destination.signer", "warn"),
         ({"records": many[1:]}, "destination.signer", "warn"),  # its certificate is not in it
