@@ -22,6 +22,7 @@ from lab.phone.configuration import (
 )
 from lab.phone.fetch import FileServer, Transfer, fetch
 from lab.plane import TrustPlane
+from lab.preflight.bundles import Bundles, Import, plan_imports
 from tftp.content import ErrorReply, Later, whole
 from tvs.answers import AnswerPolicy
 from tvs.snapshot import Entry, Snapshot
@@ -83,14 +84,15 @@ class Side:
     """Everything got from one side.
 
     ``tvs`` are its servers, from the command line or else from its phones' configuration, None
-    where neither is there;
-    ``snapshot`` is what its TVS would know, where it is known from a store or from bundles, and
-    ``policy`` how it would answer.
+    where neither is there; ``imports`` are what importing the bundles named would do; ``snapshot``
+    is what its TVS would know then, where a store or bundles were named, and ``policy`` how it
+    would answer.
     """
 
     label: str
     nodes: tuple[FileNode, ...]
     tvs: tuple[TvsServer, ...] | None = None
+    imports: tuple[Import, ...] = ()
     snapshot: Snapshot | None = None
     policy: AnswerPolicy = field(default_factory=AnswerPolicy)
 
@@ -144,14 +146,14 @@ async def gather(
     *,
     mac: str,
     timeout_seconds: float,
-    bundled: Sequence[Entry] = (),
+    bundles: Sequence[Bundles] = (),
 ) -> Side:
     """Get everything a place has for the phone with ``mac``; failures become part of the result."""
     nodes = [
         await _fetch_node(FileServer(host, port, None, timeout_seconds), mac)
         for host, port in place.tftp
     ]
-    entries = list(bundled)
+    entries: list[Entry] = []
     policy = AnswerPolicy()
     for state in place.states:
         node, known, policy = await trio.to_thread.run_sync(_read_state, state, mac)
@@ -160,13 +162,21 @@ async def gather(
     if place.lists:
         nodes.append(_read_files(place.lists))
     told = [found for node in nodes if (found := configuration_of(node.configuration))]
+    imports, after = await trio.to_thread.run_sync(
+        plan_imports,
+        bundles,
+        place.states[0] if place.states else None,
+        Snapshot(entries).entries(),
+        policy,
+    )
     # What only lies in a folder says nothing of a TVS that runs: its store answers then.
     tvs = place.tvs or (told[0].tvs if told and place.tftp else None)
     return Side(
         label=label,
         nodes=tuple(nodes),
         tvs=tvs,
-        snapshot=Snapshot(entries) if place.states or place.bundles else None,
+        imports=tuple(imports),
+        snapshot=Snapshot(after) if place.states or bundles else None,
         policy=policy,
     )
 

@@ -20,6 +20,26 @@ _IMPORT = (
 _LIST_STORES = "Phone-SAST-trust and CallManager-trust"
 
 
+def check_imports(side: Side) -> Iterator[Finding]:
+    """What importing the bundles named would do: nothing, if one of them cannot be read."""
+    check = f"{side.label}.bundles"
+    for each in side.imports:
+        what, missing = f"an import of {each.where}", each.plan.missing
+        if each.refusals:
+            text = f"{what} would be refused, all of it"
+            remedy = "Take those files out, or open them with --password-file (see bundle list)."
+            yield Finding(check, Result.WARN, text, each.refusals, remedy)
+        elif missing:
+            remedy = "Export on every node of that cluster again."
+            yield Finding(check, Result.WARN, f"{what} would lack signers", missing, remedy)
+        elif not each.plan.lines:
+            text = f"{each.where} has no certificates to import"
+            yield Finding(check, Result.WARN, text, (), "Export on the other cluster first.")
+        else:
+            text = f"{what} would bring or change {len(each.plan.changes)} certificates"
+            yield Finding(check, Result.PASS, text)
+
+
 def check_tvs(held: Sequence[Held], probes: Sequence[Probe]) -> Iterator[Finding]:
     """Each TVS server can be reached from here, and shows a certificate of the lists held."""
     live = [probe for probe in probes if probe.server != "store"]
