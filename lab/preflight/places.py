@@ -197,9 +197,9 @@ async def _fetch_node(server: FileServer, mac: str) -> FileNode:
     ctl = await first(CTL_FILENAME, f"CTLSEP{mac}.tlv")
     if ctl.problem:
         missing = ServedFile(ITL_FILENAME, ITL_FILENAME, problem=ctl.problem)
-        return FileNode(_name(server), ctl, missing, ServedFile("", "", problem=ctl.problem))
+        return FileNode(server.where, ctl, missing, ServedFile("", "", problem=ctl.problem))
     return FileNode(
-        where=_name(server),
+        where=server.where,
         ctl=ctl,
         itl=await first(ITL_FILENAME, f"ITLSEP{mac}.tlv", ITL_FILENAME),
         configuration=await first("", *_configuration_names(mac)),
@@ -208,10 +208,6 @@ async def _fetch_node(server: FileServer, mac: str) -> FileNode:
 
 def _configuration_names(mac: str) -> tuple[str, ...]:
     return f"SEP{mac}.cnf.xml.sgn", "XMLDefault.cnf.xml.sgn", f"SEP{mac}.cnf.xml"
-
-
-def _name(server: FileServer) -> str:
-    return f"tftp {server.host}:{server.tftp_port}"
 
 
 def _read_state(state: Path, mac: str) -> tuple[FileNode, list[Entry], AnswerPolicy]:

@@ -89,7 +89,6 @@ async def probe(
 async def _probe_server(
     server: TvsServer, questions: Sequence[Question], profile: ClientProfile, timeout_seconds: float
 ) -> Probe:
-    where = f"{server.address}:{server.port}"
     known: list[Known] = []
     shown, tls = None, ""
     try:
@@ -105,5 +104,5 @@ async def _probe_server(
                 answer = Answer(shown, reply.status, reply.roles, reply.certificate, reply.ttl)
                 known.append(Known(question, answer))
     except TvsError as error:
-        return Probe(where, tuple(known), shown, tls, str(error))
-    return Probe(where, tuple(known), shown, tls)
+        return Probe(server.where, tuple(known), shown, tls, str(error))
+    return Probe(server.where, tuple(known), shown, tls)

@@ -147,7 +147,7 @@ def check_tvs_list(side: Side) -> Iterator[Finding]:
                 "tvs.list", Result.UNKNOWN, text, (), "Name one of its phones with --mac."
             )
             continue
-        named = tuple(f"{server.address}:{server.port}" for server in found.tvs)
+        named = tuple(server.where for server in found.tvs)
         if named:
             text = f"the configuration names {len(named)} TVS servers"
             yield Finding("tvs.list", Result.PASS, text, named)

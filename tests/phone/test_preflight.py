@@ -387,6 +387,15 @@ async def test_nothing_named_is_nothing_told():
         assert results(found, check) == ["could not tell"]
 
 
+async def test_ports_of_ipv6_addresses_can_be_told_from_them(ready):
+    silent = Place(tftp=(("::1", 1),), tvs=(TvsServer("::1", 1),))
+    found = await look(silent, ready[1], timeout_seconds=0.1)
+    told = [finding.text for finding in found.findings]
+    assert any(text.startswith("tftp [::1]:1: ") for text in told)
+    assert any(text.startswith("TVS [::1]:1 cannot be asked") for text in told)
+    assert as_values(found)["tvs"] == ["[::1]:1"]
+
+
 def test_places_are_written_with_commas():
     place = parse_place(
         "tftp=192.0.2.1,tftp=192.0.2.2:6969,tvs=cucm.example,list=a,state=b,bundles=c"
