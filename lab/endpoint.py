@@ -10,7 +10,7 @@ _BARE_IPV6 = re.compile(r"(?P<host>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%\w]
 
 
 class UsageError(LabError):
-    """Something on the command line that cannot be used; the text says what and why."""
+    """Something asked for that cannot be carried out as it was given; the text says why."""
 
     exit_code = 2
 
