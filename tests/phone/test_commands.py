@@ -130,7 +130,7 @@ def test_a_damaged_phone_folder_is_an_error_with_its_place(tmp_path, name):
 
 def test_a_remembered_answer_needs_the_zone_of_its_end(tmp_path):
     answer = {"issuer": "", "serial": "", "server_certificate": "", "certificate": "", "roles": []}
-    kept = {"mac": MAC, "model": "8861", "protocol": "SIP"}
+    kept = {"mac": MAC, "model": "8861", "protocol": "SIP"}  # the last of these: of old folders
     entry = answer | {"expires": "2030-01-01T00:00:00"}
     (tmp_path / "phone.json").write_text(json.dumps(kept | {"tvs_cache": [entry]}))
     with pytest.raises(LabError, match=r"phone\.json: .*timezone"):
