@@ -71,15 +71,10 @@ class _Entry(msgspec.Struct, frozen=True):
     roles: tuple[int, ...]
 
 
-class _Server(msgspec.Struct, frozen=True):
-    address: str
-    port: int
-
-
 class _Record(msgspec.Struct, frozen=True):
     mac: str
     model: str
-    tvs: tuple[_Server, ...] = ()
+    tvs: tuple[TvsServer, ...] = ()
     tvs_cache: tuple[_Entry, ...] = ()
 
 
@@ -109,7 +104,7 @@ def load_phone(folder: Path, *, mac: str | None = None, model_name: str | None =
         ctl=_read_list(folder / CTL_FILENAME),
         itl=_read_list(folder / ITL_FILENAME),
         configuration=_read(folder / f"SEP{mac}.cnf.xml"),
-        tvs=tuple(TvsServer(server.address, server.port) for server in record.tvs),
+        tvs=record.tvs,
         cache=tuple(_cached(entry) for entry in record.tvs_cache),
     )
 
@@ -142,7 +137,7 @@ def _record(phone: Phone) -> _Record:
     return _Record(
         mac=phone.mac,
         model=phone.model.name,
-        tvs=tuple(_Server(server.address, server.port) for server in phone.tvs),
+        tvs=phone.tvs,
         tvs_cache=tuple(
             _Entry(
                 issuer=entry.issuer,

@@ -245,9 +245,13 @@ def _read_files(paths: Sequence[Path]) -> FileNode:
             name = parse_signed_file(data).header.filename
         except ItlError as error:
             raise LabError(f"{path}: neither a trust list nor a signed file: {error}") from None
-        found[name if name in {CTL_FILENAME, ITL_FILENAME} else ""] = ServedFile(
-            name, str(path), data
-        )
+        kind = name if name in {CTL_FILENAME, ITL_FILENAME} else ""
+        if kind in found:
+            both = f"{found[kind].asked} and {path}"
+            raise UsageError(
+                f"list={both}: one {kind or 'signed file'} of one node can be looked at"
+            )
+        found[kind] = ServedFile(name, str(path), data)
     return FileNode(
         where=", ".join(str(path) for path in paths),
         ctl=found.get(CTL_FILENAME, ServedFile(CTL_FILENAME, CTL_FILENAME)),

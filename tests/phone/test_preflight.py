@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from itl.roles import Role
 from itl.trustlist import ITL_FILENAME, parse_trust_list
 from lab import LabError
+from lab.endpoint import UsageError
 from lab.phone.configuration import TvsServer
 from lab.phone.models import model
 from lab.preflight.bundles import read_bundles
@@ -357,6 +358,8 @@ async def test_files_say_what_they_can(nursery, tmp_path, source, destination):
     (shared / "recovery.der").write_bytes(destination.recovery.certificate)
     found = await look(*places, bundles=(read_bundles([shared], []), []))
     assert (results(found, "source.bundles"), found.exit_code) == (["pass"], 0)
+    with pytest.raises(UsageError, match=r"one ITLFile\.tlv of one node"):
+        await look(Place(lists=(home, away)), places[1])
     home.write_bytes(b"garbage")
     with pytest.raises(LabError, match="neither a trust list"):
         await look(*places)
