@@ -3,7 +3,7 @@
 import time
 
 from itl.certificates import CertificateError, describe
-from itl.limits import MAX_CERTIFICATES, MAX_LIST_OCTETS
+from itl.limits import MAX_CERTIFICATES, MAX_LIST_OCTETS, SHA1_ONLY_IN_WORDS
 from itl.roles import role_name
 from lab.conformance.model import Standing, Timeline, check, checks_in, demand, inapplicable, untold
 from lab.conformance.sgn_suite import group_lengths, modulus_code, padded, signature_digest
@@ -124,7 +124,7 @@ async def digest(document: Document, _seen: Timeline) -> str:
 @check(
     "list.signature.digest-sha1",
     Standing.OBSERVED,
-    "the digest is SHA-1: 7900, 8900 and 9900 phones check no other",
+    f"the digest is SHA-1: {SHA1_ONLY_IN_WORDS} phones check no other",
     "Cisco security guide, Phone Security",
 )
 async def digest_sha1(document: Document, _seen: Timeline) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lab.phone.models import Model
+from lab.phone.trust import Held
 from lab.preflight.bundles import Bundles
 from lab.preflight.findings import Finding, Result
 from lab.preflight.list_checks import (
@@ -90,18 +91,18 @@ async def examine(
             for model in models
         ]
     )
+    held = [held_by(node, models[0]) for node in source.nodes]
     findings = [
-        *_list_findings(source, destination, models, now),
-        *await _trust_findings(source, destination, models, timeout_seconds),
+        *_list_findings(source, held, destination, models, now),
+        *await _trust_findings(source, held, destination, models, timeout_seconds),
         *check_moves(moves),
     ]
     return Preflight(source, destination, moves, tuple(findings), now)
 
 
 def _list_findings(
-    source: Side, destination: Side, models: Sequence[Model], now: datetime
+    source: Side, held: Sequence[Held], destination: Side, models: Sequence[Model], now: datetime
 ) -> list[Finding]:
-    held = [held_by(node, models[0]) for node in source.nodes]
     return [
         *check_lists(source, needed=False),
         *check_rollback(source),
@@ -120,9 +121,12 @@ def _list_findings(
 
 
 async def _trust_findings(
-    source: Side, destination: Side, models: Sequence[Model], timeout_seconds: float
+    source: Side,
+    held: Sequence[Held],
+    destination: Side,
+    models: Sequence[Model],
+    timeout_seconds: float,
 ) -> list[Finding]:
-    held = [held_by(node, models[0]) for node in source.nodes]
     wanted, own = signers(destination.lists()), signers(source.lists())
     probes = await probe(source, wanted, timeout_seconds=timeout_seconds)
     back = await probe(destination, own, timeout_seconds=timeout_seconds)
