@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -162,6 +163,7 @@ def odd_serials() -> Iterator[None]:
         yield
 
 
+@lru_cache(maxsize=8)  # checking a key takes 30 ms, and every change on disk reads them again
 def _read_key(octets: bytes, path: Path) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(octets, password=None)

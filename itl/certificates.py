@@ -52,7 +52,6 @@ class Certificate:
     order, joined with commas. ``serial`` holds the unsigned octets of the serial number, none for
     zero. ``public_key`` is what element 7 of a record holds: PKCS#1 RSAPublicKey, or the
     uncompressed point of an EC key. ``signature`` is the certificate's signature value.
-    ``signature_hash`` is "sha1", "sha256", …, or "" where the algorithm has none or is unknown.
     """
 
     der: bytes = field(repr=False)
@@ -67,7 +66,6 @@ class Certificate:
     signature: bytes = field(repr=False)
     key_type: str
     key_bits: int
-    signature_hash: str
     sha1: str
     sha256: str
 
@@ -171,7 +169,6 @@ def _describe(der: bytes, certificate: x509.Certificate) -> Certificate:
         signature=certificate.signature,
         key_type=key_type,
         key_bits=key_bits,
-        signature_hash=_signature_hash(certificate),
         sha1=hashlib.sha1(der, usedforsecurity=False).hexdigest(),
         sha256=hashlib.sha256(der).hexdigest(),
     )
@@ -188,14 +185,6 @@ def _key(certificate: x509.Certificate) -> tuple[str, int, bytes]:
         point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         return "EC", key.key_size, point
     return type(key).__name__.removesuffix("PublicKey"), 0, b""
-
-
-def _signature_hash(certificate: x509.Certificate) -> str:
-    try:
-        algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return ""
-    return algorithm.name if algorithm else ""
 
 
 def _attributes(name: x509.Name) -> list[tuple[str, str]]:

@@ -1,19 +1,14 @@
 """Two lists side by side: what trust comes and goes, and what a phone makes of the change.
 
-How a phone decides: Security Guide for Cisco Unified CM, chapter Default Security Setup, and the
-console log of a migrating 8861 in Cisco document 213407.
+How a phone decides stands in :mod:`itl.acceptance`.
 """
 
 from collections import defaultdict, deque
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
-from itl.certificates import CertificateError, key_of
-from itl.document import signature_holds
-from itl.limits import size_guards
-from itl.roles import Role
+from itl.acceptance import Acceptance, acceptance
+from itl.limits import load_guards
 from itl.signing import SignerInfo, Verdict, verify
 from itl.trustlist import Record, TrustList
 
@@ -71,57 +66,41 @@ def compare(held: TrustList, offered: TrustList) -> Comparison:
     return Comparison(tuple(gone), tuple(come), changed, reaction, reason, vouched)
 
 
+_REACTIONS = {
+    Acceptance.ROLLED_BACK: (
+        Reaction.ACCEPTS,
+        "the list held has no TFTP and no TVS certificate: any new one is accepted (assumed)",
+    ),
+    Acceptance.SIGNER_HELD: (Reaction.ACCEPTS, "the list held has the signer {name}"),
+    Acceptance.OTHER_KEY: (
+        Reaction.REFUSES,
+        "the list held has {name} with a key that did not sign this list",
+    ),
+    Acceptance.IS_TVS: (Reaction.REFUSES, "TVS is never asked about itself: {name}"),
+    Acceptance.NO_TVS: (Reaction.REFUSES, "the list held has no TVS to ask about {signer}"),
+    Acceptance.ASKS_TVS: (Reaction.NEEDS_TVS, "TVS must vouch for {signer}"),
+}
+_BY_THE_ITL = (Reaction.NEEDS_TVS, "TVS, by the phone's ITL, must vouch for {signer}")
+
+
 def react(held: TrustList, offered: TrustList) -> tuple[Reaction, str]:
     """What a phone does with the list offered, and why."""
     if held.raw == offered.raw:
         return Reaction.UNCHANGED, "the same octets"
-    too_much = size_guards(len(offered.raw), offered.certificate_count)
+    too_much = load_guards(offered)
     if too_much:
         return Reaction.REFUSES, too_much[0].text
-    if verify(offered).verdict is Verdict.INVALID:
-        return Reaction.REFUSES, "it has no signature that verifies with the signer's own record"
-    if held.kind == "ITL" and held.is_emptied:
-        text = (
-            "the list held has no TFTP and no TVS certificate (prepared for rollback): any new one"
-        )
-        return Reaction.ACCEPTS, f"{text} is accepted (assumed)"
-    signers = [
-        record
-        for record in held.records
-        if record.role == Role.SAST and record.is_named_by(offered.header)
-    ]
-    if signers:
-        return _judge(signers, offered)
-    return _without_signer(held, offered)
-
-
-def _judge(signers: list[Record], offered: TrustList) -> tuple[Reaction, str]:
-    header = offered.header
-    if any(_verifies(record, offered) for record in signers):
-        return Reaction.ACCEPTS, f"the list held has the signer {header.signer_name} as SAST"
-    text = f"the list held has {header.signer_name} as SAST with a key that did not sign this list"
-    return Reaction.REFUSES, text
-
-
-def _without_signer(held: TrustList, offered: TrustList) -> tuple[Reaction, str]:
-    header = offered.header
-    wanted = (
-        f"{header.signer_name}, serial number {header.signer_serial.hex()}, issuer"
-        f" {header.signer_issuer}"
-    )
     if held.kind == "CTL":
-        return Reaction.NEEDS_TVS, f"TVS, by the phone's ITL, must vouch for {wanted}"
-    if any(record.role == Role.TVS and record.certificate for record in held.records):
-        return Reaction.NEEDS_TVS, f"TVS must vouch for {wanted}"
-    return Reaction.REFUSES, f"the list held has no TVS to ask about {wanted}"
-
-
-def _verifies(record: Record, offered: TrustList) -> bool:
-    try:
-        key = key_of(record.certificate, record.public_key)
-    except CertificateError:
-        return False
-    return isinstance(key, RSAPublicKey) and signature_holds(offered.raw, offered.header, key)
+        found = acceptance(offered, ctl=held)
+        reaction, text = _BY_THE_ITL if found is Acceptance.NO_TVS else _REACTIONS[found]
+    else:
+        reaction, text = _REACTIONS[acceptance(offered, itl=held)]
+    if reaction is not Reaction.ACCEPTS and verify(offered).verdict is Verdict.INVALID:
+        return Reaction.REFUSES, "it has no signature that verifies with the signer's own record"
+    header = offered.header
+    serial = f"serial number {header.signer_serial.hex()}"
+    signer = f"{header.signer_name}, {serial}, issuer {header.signer_issuer}"
+    return reaction, text.format(name=header.signer_name, signer=signer)
 
 
 def _changes(gone: list[Record], come: list[Record]) -> tuple[Change, ...]:

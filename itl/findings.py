@@ -8,7 +8,7 @@ from itl.certificates import Certificate, CertificateError, describe
 from itl.document import Header, group_errors, leads_out
 from itl.elements import header_label, record_label
 from itl.layout import HEADER_NAMES, IPV4_OCTETS, PAD, HeaderTag, RecordTag
-from itl.limits import sast_guard, size_guards
+from itl.limits import SHA1_ONLY_IN_WORDS, load_guards, sast_guard
 from itl.roles import Role
 from itl.trustlist import Record, TrustList
 
@@ -53,7 +53,7 @@ def header_findings(header: Header) -> list[Finding]:
         )
         found.append(Finding("cisco-firmware", text))
     if header.digest == "sha1":
-        text = "SHA-1: CUCM's default and all that 7900, 8900 and 9900 phones verify, but weak"
+        text = f"SHA-1: CUCM's default and all that {SHA1_ONLY_IN_WORDS} phones verify, but weak"
         found.append(Finding("weak-digest", text))
     bits = len(header.signature) * 8
     if header.signature_at is not None and header.modulus_code is not None:
@@ -72,7 +72,7 @@ def list_findings(document: TrustList, now: datetime | None) -> list[Finding]:
     records = document.records
     trusted = [record.trust for record in records]
     sasts = sum(role == Role.SAST for role, _ in trusted)
-    guards = [*size_guards(len(document.raw), document.certificate_count), *sast_guard(sasts)]
+    guards = [*load_guards(document), *sast_guard(sasts)]
     found = [Finding(guard.code, guard.text) for guard in guards]
     seen: dict[tuple[int, bytes], int] = {}
     judged: set[bytes] = set()

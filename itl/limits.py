@@ -11,13 +11,14 @@ from datetime import datetime
 from itl.certificates import describe
 from itl.errors import BuildError
 from itl.roles import Role
-from itl.trustlist import RecordSpec
+from itl.trustlist import RecordSpec, TrustList
 
 MAX_LIST_OCTETS = 64 * 1024
 MAX_CERTIFICATES = 39
 USUAL_SASTS = 2
 
 SHA1_ONLY = ("7900", "8900", "9900")
+SHA1_ONLY_IN_WORDS = f"{', '.join(SHA1_ONLY[:-1])} and {SHA1_ONLY[-1]}"
 PHONE_FAMILIES = ("6900", "7800", "7900", "8800", "8900", "9900")
 
 
@@ -47,6 +48,11 @@ def size_guards(length: int, certificates: int) -> list[Guard]:
     return guards
 
 
+def load_guards(document: TrustList) -> list[Guard]:
+    """What keeps phones from loading a list."""
+    return size_guards(len(document.raw), document.certificate_count)
+
+
 def sast_guard(sasts: int) -> list[Guard]:
     """More SAST records than the two (signer and recovery) that open tools allow."""
     if sasts <= USUAL_SASTS:
@@ -70,8 +76,10 @@ def digest_guard(digest: str, families: Sequence[str]) -> list[Guard]:
     chosen = [family for family in families if family in SHA1_ONLY]
     if families and not chosen:
         return []
-    names = " and ".join([", ".join(SHA1_ONLY[:-1]), SHA1_ONLY[-1]])
-    text = f"{digest}: {names} phones verify SHA-1 only; they refuse the list and do not register"
+    text = (
+        f"{digest}: {SHA1_ONLY_IN_WORDS} phones verify SHA-1 only; they refuse the list and do not"
+        " register"
+    )
     return [Guard("digest", text, fatal=bool(chosen))]
 
 

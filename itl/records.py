@@ -21,6 +21,7 @@ from itl.elements import (
 )
 from itl.errors import BuildError, FormatError
 from itl.layout import ELEMENT_HEAD, IPV4_OCTETS, MAX_LENGTH, RECORD_NAMES, RECORD_WIDTHS, RecordTag
+from itl.names import same_name
 
 _RECORD_HEAD = ELEMENT_HEAD + RECORD_WIDTHS[RecordTag.RECORD_LENGTH]
 
@@ -129,9 +130,11 @@ class Record:
 
     def is_named_by(self, header: Header) -> bool:
         """Whether a header names this record's certificate as its signer."""
-        return self.issuer == header.signer_issuer and same_serial(
-            self.serial, header.signer_serial
-        )
+        return self.is_called(header.signer_issuer, header.signer_serial)
+
+    def is_called(self, issuer: str, serial: bytes) -> bool:
+        """Whether issuer and serial number are those of this record's certificate."""
+        return same_serial(self.serial, serial) and same_name(self.issuer, issuer)
 
     def encode(self) -> bytes:
         """The record's octets, written back from its elements."""

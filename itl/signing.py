@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from itl.certificates import CertificateError, describe, key_of, same_serial
 from itl.container import container_name
-from itl.document import DIGESTS, Header, digest_holds, signed_digest
+from itl.document import DIGESTS, Header, digest_holds, signature_holds, signed_digest
 from itl.errors import FormatError
 from itl.findings import Finding, date_findings, header_findings, list_findings
 from itl.roles import Role, role_name
@@ -141,6 +141,20 @@ def verify(
     return Verification(verdict, named, tuple(found), document)
 
 
+def signed_by(
+    document: TrustList | SignedFile, certificate: bytes | None, key_octets: bytes = b""
+) -> bool:
+    """Whether ``document`` was signed with the RSA key of ``certificate`` (DER).
+
+    Where that is missing or cannot be read, with the one in ``key_octets`` (element 7 of a record).
+    """
+    try:
+        key = key_of(certificate, key_octets)
+    except CertificateError:
+        return False
+    return isinstance(key, RSAPublicKey) and signature_holds(document.raw, document.header, key)
+
+
 def _decide(
     document: TrustList | SignedFile,
     candidates: list[_Candidate],
@@ -217,7 +231,7 @@ def _own_candidates(header: Header, records: TrustList) -> Iterator[_Candidate]:
     for number, record in enumerate(records.records, start=1):
         if same_serial(record.serial, header.signer_serial) and record.has_key:
             yield _Candidate(
-                exact=record.is_named_by(header),
+                exact=record.issuer == header.signer_issuer,
                 certificate=record.certificate,
                 key_octets=record.public_key,
                 record=number,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from conf.addresses import address_text
 from conf.node import load_node
 from itl.roles import role_name
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME
@@ -289,4 +290,4 @@ def _why(run: Boot) -> str:
 
 
 def _addresses(servers: Sequence[tuple[str, int]]) -> str:
-    return ", ".join(f"{address}:{port}" for address, port in servers)
+    return ", ".join(address_text(*server) for server in servers)

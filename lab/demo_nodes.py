@@ -57,27 +57,21 @@ def loopback(number: int) -> str:
 
 
 async def create(folder: Path, plans: Sequence[NodePlan], *, secure: bool) -> None:
-    """Make the nodes; clusters beside each other, the nodes of one after another."""
-
-    async def one_cluster(members: list[NodePlan]) -> None:
-        first: Path | None = None
-        for plan in members:
-            state = folder / plan.host
-            request = Request(
-                cluster=None if first else plan.cluster,
-                host=plan.host,
-                address=plan.address,
-                secure=False if first else secure,
-                list_signer=None,
-                identities={},
-                join=first,
-            )
-            await trio.to_thread.run_sync(create_node, state, request)
-            first = first or state
-
-    async with trio.open_nursery() as nursery:
-        for cluster in dict.fromkeys(plan.cluster for plan in plans):
-            nursery.start_soon(one_cluster, [plan for plan in plans if plan.cluster == cluster])
+    """Make the nodes, one after another: a key that is made holds the whole interpreter."""
+    first: dict[str, Path] = {}
+    for plan in plans:
+        state, join = folder / plan.host, first.get(plan.cluster)
+        request = Request(
+            cluster=None if join else plan.cluster,
+            host=plan.host,
+            address=plan.address,
+            secure=False if join else secure,
+            list_signer=None,
+            identities={},
+            join=join,
+        )
+        await trio.to_thread.run_sync(create_node, state, request)
+        first.setdefault(plan.cluster, state)
 
 
 @asynccontextmanager

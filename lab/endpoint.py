@@ -10,7 +10,7 @@ _BARE_IPV6 = re.compile(r"(?P<host>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%\w]
 
 
 class UsageError(LabError):
-    """Something on the command line that cannot be used; the text says what and why."""
+    """Something asked for that cannot be carried out as it was given; the text says why."""
 
     exit_code = 2
 
@@ -24,9 +24,3 @@ def parse_endpoint(text: str, default_port: int) -> tuple[str, int]:
             if 0 < port < 1 << 16:
                 return found["host"], port
     raise UsageError(f"{text!r}: HOST or HOST:PORT expected, with a port of 1 to 65535")
-
-
-def written(place: tuple[str, int]) -> str:
-    """A host and port as :func:`parse_endpoint` reads them."""
-    host, port = place
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

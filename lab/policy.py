@@ -1,12 +1,14 @@
-"""How TVS answers and what it allows, from the settings."""
+"""How TVS answers, what it allows, and where an import puts certificates, from the settings."""
 
 from collections.abc import Iterable
 from dataclasses import fields
 
-from conf.settings import AnswerSettings, SettingsError, TvsSettings
+from conf import ConfError
+from conf.settings import AnswerSettings, BundleSettings, SettingsError, TvsSettings
 from itl import ItlError
-from itl.roles import parse_role
+from itl.roles import TRUST_STORES, parse_role
 from tvs.answers import AnswerPolicy, DeviceOverride
+from tvs.labels import EXCHANGED_TYPES
 from tvs.limits import Limits
 
 _MAX_ROLE = 0xFF  # an answer gives a role one octet
@@ -35,6 +37,17 @@ def answer_policy(settings: AnswerSettings) -> AnswerPolicy:
 def tvs_limits(settings: TvsSettings) -> Limits:
     """The limits of TVS, which bear the names of their settings."""
     return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
+
+
+def stores_by_type(settings: BundleSettings) -> dict[str, tuple[str, ...]]:
+    """The trust stores that ``[bundles.stores]`` names by type. Raises :class:`~conf.ConfError`."""
+    for type_name, names in settings.stores.items():
+        if type_name not in EXCHANGED_TYPES:
+            raise ConfError(f"bundles.stores: no type {type_name!r} is exchanged")
+        for name in names:
+            if name not in TRUST_STORES:
+                raise ConfError(f"bundles.stores.{type_name}: no trust store {name!r}")
+    return settings.stores
 
 
 def _roles(key: str, names: Iterable[str]) -> tuple[int, ...]:

@@ -1,13 +1,12 @@
 """Which phone came for the trust list when: read back from the event log."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from lab.events import EVENTS_FILE
+from lab.timeline import read_events
 
 _LIST = re.compile(r"ITL(?:File|SEP[0-9A-Fa-f]{12})\.tlv")
 _SIGNED = re.compile(r"SEP[0-9A-Fa-f]{12}\.cnf\.xml\.sgn")
@@ -15,9 +14,9 @@ _SIGNED = re.compile(r"SEP[0-9A-Fa-f]{12}\.cnf\.xml\.sgn")
 
 class _Fetch(msgspec.Struct):
     time: datetime
+    device: str
+    file: str
     outcome: str = ""
-    device: str | None = None
-    file: str | None = None
 
 
 def lists_taken(state: Path) -> dict[str, datetime]:
@@ -28,24 +27,9 @@ def lists_taken(state: Path) -> dict[str, datetime]:
     """
     fetched: dict[str, datetime] = {}
     taken: dict[str, datetime] = {}
-    for event in _events(state):
-        if event.device is None or event.file is None:
-            continue
+    for event in read_events(state, _Fetch, holding=b'"file"'):
         if event.outcome == "done" and _LIST.fullmatch(event.file):
             fetched[event.device] = event.time
         elif event.device in fetched and _SIGNED.fullmatch(event.file):
             taken[event.device] = fetched[event.device]
     return taken
-
-
-def _events(state: Path) -> Iterator[_Fetch]:
-    """The events kept, the oldest first; lines that a crash left unfinished are passed over."""
-    files = state.glob(f"{EVENTS_FILE}*")
-    for path in sorted(files, key=lambda path: path.stat().st_mtime):
-        with path.open("rb") as lines:
-            for line in lines:
-                if b'"file"' in line:
-                    try:
-                        yield msgspec.json.decode(line, type=_Fetch)
-                    except msgspec.MsgspecError:
-                        continue

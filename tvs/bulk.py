@@ -119,7 +119,7 @@ def draft(
     now: datetime,
 ) -> JsonObject:
     """The receipt of an import before it is done; its outcome says whether it is to be."""
-    if plan.problems or plan.refused:
+    if plan.is_refused:
         outcome = REFUSED
     elif dry_run:
         outcome = PLANNED

@@ -71,8 +71,13 @@ class Plan:
 
     @property
     def refused(self) -> tuple[Line, ...]:
-        """What stands in the way: one such, and nothing is imported."""
+        """The certificates that stand in the way."""
         return tuple(line for line in self.lines if line.state is State.REFUSED)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether something stands in the way: one such, and nothing is imported."""
+        return bool(self.problems or self.refused)
 
 
 @dataclass(frozen=True)

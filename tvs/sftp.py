@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 import paramiko  # type: ignore[import-untyped]  # paramiko ships no types
 
+from conf.addresses import address_text
 from tvs.exchange import ExchangeError, Progress, TooLargeError, no_progress
 
 SCHEME = "sftp"
@@ -199,7 +200,7 @@ class SftpFolder:
 
     def _log_in(self, client: paramiko.SSHClient) -> None:
         """With keys first, as ssh does; then with a password, where there is one."""
-        server = f"{self._user or 'this account'} at {self._host}:{self._port}"
+        server = f"{self._user or 'this account'} at {address_text(self._host, self._port)}"
         key = _load_key(self._login) if self._login.key_file is not None else None
         common = {
             "port": self._port,
@@ -241,7 +242,8 @@ class SftpFolder:
             if lost or not isinstance(error, OSError):
                 self.close()
             reason = text.format(path=path, words=_words(error))
-            raise SftpError(f"{self._host}:{self._port}: {reason}") from None
+            where = address_text(self._host, self._port)
+            raise SftpError(f"{where}: {reason}") from None
 
 
 _LOST = "connection lost: {words}"

@@ -6,20 +6,16 @@ made: a changed store becomes a new snapshot.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from itl.certificates import describe
+from itl.names import MAX_NAME_CHARACTERS, name_attributes
 
 _Key = TypeVar("_Key")
-_NameKey: TypeAlias = tuple[tuple[str, str], ...]
-_ATTRIBUTE = re.compile(r"(?:^|[;,/+])\s*([A-Za-z][A-Za-z0-9]*)\s*=")
-_MAX_NAME_CHARACTERS = 2048  # several times what X.520 lets CUCM's attributes be
-_COMPARED = frozenset({"CN", "OU", "O", "L", "ST", "C"})  # what CUCM's name text holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +89,9 @@ class Snapshot:
         """
         same_serial = self.with_serial(serial)
         exact = [entry for entry in same_serial if entry.issuer == issuer]
-        if exact or not same_serial or len(issuer) > _MAX_NAME_CHARACTERS:
+        if exact or not same_serial or len(issuer) > MAX_NAME_CHARACTERS:
             return exact
-        asked = _names(issuer)  # a stranger's text, which no cache may keep
+        asked = name_attributes(issuer)  # a stranger's text, which no cache may keep
         return [entry for entry in same_serial if _stored_names(entry.issuer) == asked]
 
     def with_serial(self, serial: bytes) -> list[Entry]:
@@ -128,17 +124,4 @@ def _minimal(serial: bytes) -> bytes:
     return serial.lstrip(b"\0")
 
 
-def _names(text: str) -> _NameKey:
-    """The attributes of a name text that CUCM prints, in an order of their own."""
-    found = list(_ATTRIBUTE.finditer(text))
-    if not found:
-        return (("", text),)
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    pairs = (
-        (match[1].upper(), " ".join(text[match.end() : end].split()).casefold())
-        for match, end in zip(found, ends, strict=True)
-    )
-    return tuple(sorted(pair for pair in pairs if pair[0] in _COMPARED))
-
-
-_stored_names = lru_cache(maxsize=4096)(_names)
+_stored_names = lru_cache(maxsize=4096)(name_attributes)

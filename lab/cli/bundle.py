@@ -9,14 +9,13 @@ from cyclopts import App, Parameter
 
 from conf import ConfError
 from conf.node import load_node
-from conf.settings import Settings, load_settings
-from itl.roles import TRUST_STORES
+from conf.settings import load_settings
 from lab.cli import terminal
 from lab.cli.carrier import Carrier
 from lab.cli.confirmation import confirm_signers
 from lab.cli.history import receipts, undo
 from lab.cli.receipts import note, show_consolidation, show_files, show_receipt, warn
-from lab.policy import answer_policy
+from lab.policy import answer_policy, stores_by_type
 from tvs.bulk import (
     IMPORTED,
     REFUSED,
@@ -208,7 +207,7 @@ def import_command(
     """
     state, wanted = terminal.state_dir(), _types(types)
     node, settings = load_node(state), load_settings(state)
-    stores, policy = _mapping(settings), answer_policy(settings.tvs.answers)
+    stores, policy = stores_by_type(settings.bundles), answer_policy(settings.tvs.answers)
     with carrier.opened(where) as place:
         files = _typed(place.files(), wanted)
     with closing(TrustStore.open(state / STORE_FILE)) as store:
@@ -249,14 +248,3 @@ def _typed(files: list[BundleFile], types: tuple[str, ...]) -> list[BundleFile]:
 
 def _encryption(*, legacy: bool) -> Encryption:
     return "legacy" if legacy else "modern"
-
-
-def _mapping(settings: Settings) -> dict[str, tuple[str, ...]]:
-    stores = settings.bundles.stores
-    for type_name, names in stores.items():
-        if type_name not in EXCHANGED_TYPES:
-            raise ConfError(f"bundles.stores: no type {type_name!r} is exchanged")
-        for name in names:
-            if name not in TRUST_STORES:
-                raise ConfError(f"bundles.stores.{type_name}: no trust store {name!r}")
-    return stores

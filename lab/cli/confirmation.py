@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conf import ConfError
+from lab import LabError
 from lab.cli import terminal
 from lab.cli.receipts import note
-from tvs import TvsError
 from tvs.changes import Change
 
 
-class UnconfirmedError(TvsError):
-    """Signers that nobody confirmed, or that were not expected; nothing was imported."""
+class UnconfirmedError(LabError):
+    """What nobody confirmed, or not as it was expected; nothing was done."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)

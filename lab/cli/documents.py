@@ -24,16 +24,11 @@ from itl.trustlist import Record, TrustList
 from itl.values import comparison_value, document_value, verification_value
 from lab import LabError
 from lab.cli import terminal
+from lab.endpoint import UsageError
 
 MAX_BYTES = 256 * 1024 * 1024  # the largest firmware parts have some 100 MB
 
 Flag = Annotated[bool, Parameter(negative="")]
-
-
-class UsageError(LabError):
-    """A command that cannot be carried out as it was given."""
-
-    exit_code = 2
 
 
 class UnreadableError(LabError):
@@ -72,7 +67,7 @@ def _size(descriptor: int) -> int:
 
 
 def check_place(path: Path) -> None:
-    """Refuse a path where no file can be written. Raises :class:`UsageError`.
+    """Refuse a path where no file can be written. Raises :class:`~lab.endpoint.UsageError`.
 
     Renaming over a device or pipe would replace it, for root even ``/dev/null``.
     """
@@ -83,7 +78,7 @@ def check_place(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes, mode: int) -> None:
-    """Write a file whole. Raises :class:`UsageError` as :func:`check_place` does."""
+    """Write a file whole. Raises :class:`~lab.endpoint.UsageError` as :func:`check_place` does."""
     check_place(path)
     write_whole(path, data, mode=mode)
 

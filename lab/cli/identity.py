@@ -14,8 +14,8 @@ from conf.node import Node, load_node
 from conf.renewal import Bridge, Plan, Step, plan
 from conf.replacement import carry_out
 from itl.certificates import Certificate, describe
-from lab import LabError
 from lab.cli import terminal
+from lab.cli.confirmation import UnconfirmedError
 from lab.visits import lists_taken
 
 app = App(name="identity", help="The certificates and keys of a node, and how they are renewed.")
@@ -28,12 +28,6 @@ _WORDS = {
     Step.SWITCH: "the new key signs the lists; the old certificate stays in them",
     Step.RETIRE: "the old certificate leaves the lists",
 }
-
-
-class UnconfirmedError(LabError):
-    """A renewal that nobody confirmed; nothing was changed."""
-
-    exit_code = 2
 
 
 @app.command(name="list")
@@ -139,10 +133,10 @@ def renew(
 
 def _confirm(chosen: Plan) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UnconfirmedError("the plan has to be confirmed: --yes; nothing was changed")
+        raise UnconfirmedError("the plan has to be confirmed: --yes; nothing was changed", 2)
     terminal.messages.print("Do it? Type yes: ", end="")
     if sys.stdin.readline().strip().lower() != "yes":
-        raise UnconfirmedError(f"{chosen.name}: not confirmed; nothing was changed")
+        raise UnconfirmedError(f"{chosen.name}: not confirmed; nothing was changed", 2)
 
 
 def _show(node: Node, chosen: Plan) -> None:

@@ -18,11 +18,11 @@ from lab.cli import terminal
 from lab.cli.documents import (
     Flag,
     UnreadableError,
-    UsageError,
     read_certificate,
     shown_path,
     write_file,
 )
+from lab.endpoint import UsageError
 
 PUBLIC_FILE = 0o644
 NO_CERTIFICATE = "-"

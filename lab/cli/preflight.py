@@ -15,7 +15,7 @@ from lab.cli.quantities import Positive
 from lab.endpoint import UsageError
 from lab.phone.models import model as model_named
 from lab.phone.state import DEFAULT_MAC, DEFAULT_MODEL, parse_mac
-from lab.preflight.bundles import bundled_certificates
+from lab.preflight.bundles import read_bundles
 from lab.preflight.examination import Preflight, examine
 from lab.preflight.findings import Result
 from lab.preflight.places import parse_place
@@ -74,9 +74,7 @@ def preflight(
     places = parse_place(source), parse_place(destination)
     models = [model_named(name) for name in model]
     passwords = Passwords(password_file).tried
-    bundled = tuple(
-        bundled_certificates(place.bundles, passwords, place.states) for place in places
-    )
+    bundles = [read_bundles(place.bundles, passwords) for place in places]
     mac = parse_mac(mac)
     if simulate_phones and not places[1].tftp:
         raise UsageError("--simulate moves phones to a server: give --destination a tftp=")
@@ -89,7 +87,7 @@ def preflight(
             models=models,
             mac=mac,
             timeout_seconds=timeout_seconds,
-            bundled=(bundled[0], bundled[1]),
+            bundles=(bundles[0], bundles[1]),
         )
         if not simulate_phones:
             return found, None

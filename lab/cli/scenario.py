@@ -104,7 +104,7 @@ def run(*names: str, events: Json = False, json: Json = False) -> int:
     if events:
         if len(names) != 1:
             raise ScenarioError("--events judges one scenario: name the one that was served")
-        conducts = judge(scenarios[0], read_events(terminal.state_dir()), ended=False)
+        conducts = judge(scenarios[0], read_events(terminal.state_dir(), dict), ended=False)
         for conduct in conducts:
             _tell(conduct, json=json)
         if not conducts:

@@ -16,7 +16,6 @@ from itl.trustlist import TrustList
 from lab.cli import terminal
 from lab.cli.documents import (
     UnreadableError,
-    UsageError,
     check_place,
     load_document,
     read_certificate,
@@ -24,6 +23,7 @@ from lab.cli.documents import (
     shown_path,
     write_file,
 )
+from lab.endpoint import UsageError
 
 PRIVATE_FILE = 0o600  # a configuration may hold passwords
 PUBLIC_FILE = 0o644

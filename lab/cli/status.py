@@ -6,10 +6,10 @@ import trio
 from cyclopts import Parameter
 
 from conf import ConfError
+from conf.addresses import address_text
 from conf.node import load_node
 from conf.running import is_running, read_record
 from lab.cli import terminal
-from lab.endpoint import written
 from lab.health import examine
 
 EXIT_WELL = 0
@@ -43,7 +43,7 @@ def status(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
         for finding in findings:
             word = "ok" if finding.ok else "NOT OK"
             terminal.console.print(
-                f"{finding.service:5} {written(finding.place):22} {word:7} "
+                f"{finding.service:5} {address_text(*finding.place):22} {word:7} "
                 f"{terminal.clean(finding.found)} ({finding.milliseconds:g} ms)",
                 soft_wrap=True,
             )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.table import Table
 
+from conf.addresses import address_text
 from conf.node import Node
 from itl.certificates import describe
 from lab.cli import terminal
 from lab.daemon import Running
-from lab.endpoint import written
 
 
 def program() -> str:
@@ -50,10 +50,11 @@ def show_running(running: Running) -> None:
     The commands are left out under a service manager: nobody sits in front of it.
     """
     plane, record = running.plane, running.record
+    tvs, tftp = address_text(*record.tvs), address_text(*record.tftp)
     show_node(plane.node)
     table = Table("service", "listens on", "answers from", box=None, pad_edge=False)
-    table.add_row("TVS", f"tcp {written(record.tvs)}", f"{len(plane.snapshot)} certificates")
-    table.add_row("TFTP", f"udp {written(record.tftp)}", str(plane.node.state / "tftp"))
+    table.add_row("TVS", f"tcp {tvs}", f"{len(plane.snapshot)} certificates")
+    table.add_row("TFTP", f"udp {tftp}", str(plane.node.state / "tftp"))
     for name, octets in plane.catalog.lists().items():
         table.add_row("", name, f"{len(octets)} octets, signature verified")
     terminal.console.print()
@@ -66,10 +67,10 @@ def show_running(running: Running) -> None:
     mac = next(iter(macs), "001122334455")
     terminal.console.print("\nto try next, in another terminal:")
     name = program()
-    fetch = f"curl -so {state}/ITLFile.tlv tftp://{written(record.tftp)}/ITLFile.tlv"
+    fetch = f"curl -so {state}/ITLFile.tlv tftp://{tftp}/ITLFile.tlv"
     for line in (
-        f"{name} phone boot --tftp {written(record.tftp)} --phone-dir {state}/phone --mac {mac}",
-        f"{name} tvs verify {written(record.tvs)} {own}",
+        f"{name} phone boot --tftp {tftp} --phone-dir {state}/phone --mac {mac}",
+        f"{name} tvs verify {tvs} {own}",
         f"{fetch} && {name} itl show {state}/ITLFile.tlv",
     ):
         terminal.console.print(f"  {line}", soft_wrap=True)

@@ -3,6 +3,7 @@
 import time
 
 from itl.certificates import CertificateError, describe
+from itl.limits import MAX_CERTIFICATES, MAX_LIST_OCTETS, SHA1_ONLY_IN_WORDS
 from itl.roles import role_name
 from lab.conformance.model import Standing, Timeline, check, checks_in, demand, inapplicable, untold
 from lab.conformance.sgn_suite import group_lengths, modulus_code, padded, signature_digest
@@ -12,8 +13,6 @@ REAL = "a CTL written by a real CUCM (public); Cisco document 118893"
 GUIDE = "Cisco security guide, Default Security Setup"
 SAST, TFTP, CCM_TFTP, TVS = 0, 3, 2, 21
 KNOWN_ROLES = frozenset((0, 1, 2, 3, 4, 7, 21))
-MAX_CERTIFICATES = 39
-MAX_OCTETS = 65_535
 HEADER_ORDER = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15]
 RECORD_ORDER = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
@@ -125,7 +124,7 @@ async def digest(document: Document, _seen: Timeline) -> str:
 @check(
     "list.signature.digest-sha1",
     Standing.OBSERVED,
-    "the digest is SHA-1: 7900, 8900 and 9900 phones check no other",
+    f"the digest is SHA-1: {SHA1_ONLY_IN_WORDS} phones check no other",
     "Cisco security guide, Phone Security",
 )
 async def digest_sha1(document: Document, _seen: Timeline) -> str:
@@ -260,14 +259,14 @@ async def strings(document: Document, _seen: Timeline) -> str:
 @check(
     "list.size.certificates",
     Standing.REQUIRED,
-    f"at most {MAX_CERTIFICATES} certificates and less than 64 kB: phones do not load more",
+    f"at most {MAX_CERTIFICATES} certificates and 64 kB: phones do not load more",
     GUIDE,
 )
 async def size(document: Document, _seen: Timeline) -> str:
     """Count."""
     count = sum(value_of(record, RecordTag.CERTIFICATE) is not None for record in document.records)
     demand(count <= MAX_CERTIFICATES, f"{count} certificates")
-    demand(len(document.data) <= MAX_OCTETS, f"{len(document.data)} octets")
+    demand(len(document.data) <= MAX_LIST_OCTETS, f"{len(document.data)} octets")
     return f"{count} certificates, {len(document.data)} octets"
 
 

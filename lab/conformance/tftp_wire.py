@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import trio
 
+from conf.addresses import address_text
 from lab import LabError
 from lab.conformance.model import Timeline, fail, untold
 
@@ -146,8 +147,7 @@ def error(code: int, text: str) -> bytes:
 
 def shown(address: Address) -> str:
     """Address and port as people write them."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return address_text(*address[:2])
 
 
 async def resolve(host: str, port: int) -> Address:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from conf.addresses import address_text
 from lab import LabError
 
 MAX_MEMBERS = 5  # phones take up to five TVS servers and CallManagers: usecallmanager.nz
@@ -36,6 +37,11 @@ class TvsServer:
 
     address: str
     port: int
+
+    @property
+    def where(self) -> str:
+        """Both in one text."""
+        return address_text(self.address, self.port)
 
 
 @dataclass(frozen=True, slots=True)

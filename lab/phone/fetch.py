@@ -11,6 +11,7 @@ from urllib.parse import quote
 import h11
 import trio
 
+from conf.addresses import address_text
 from lab import LabError
 from tftp import RemoteError, TftpError
 from tftp.client import RETRIES, get
@@ -43,6 +44,11 @@ class FileServer:
     http_port: int | None
     timeout_seconds: float
     retries: int = RETRIES
+
+    @property
+    def where(self) -> str:
+        """Where TFTP is asked."""
+        return f"tftp {address_text(self.host, self.tftp_port)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ async def _fetch_http(host: str, port: int, name: str, timeout_seconds: float) -
     try:
         with trio.fail_after(timeout_seconds):
             async with await trio.open_tcp_stream(host, port) as stream:
-                return await _exchange(stream, host, name)
+                return await _exchange(stream, address_text(host, port), name)
     except trio.TooSlowError:
         raise HttpError("no answer in time") from None
     except (trio.BrokenResourceError, h11.ProtocolError) as error:

@@ -123,7 +123,6 @@ async def _ask_one(
     tls_profile: ClientProfile,
     timeout_seconds: float,
 ) -> Inquiry:
-    where = f"{server.address}:{server.port}"
     try:
         async with connect(
             server.address, server.port, timeout_seconds=timeout_seconds, tls_profile=tls_profile
@@ -131,7 +130,7 @@ async def _ask_one(
             shown = connection.server_certificate
             if shown not in believed:
                 text = "its certificate is not a TVS certificate of the list held: not asked"
-                return Inquiry(where, question, None, shown, stranger=True, text=text)
+                return Inquiry(server.where, question, None, shown, stranger=True, text=text)
             reply = await connection.query(
                 subject=question.subject,
                 issuer=question.issuer,
@@ -139,9 +138,9 @@ async def _ask_one(
                 device=device,
             )
     except TvsError as error:
-        return Inquiry(where, question, text=str(error))
+        return Inquiry(server.where, question, text=str(error))
     answer = Answer(shown, reply.status, reply.roles, reply.certificate, reply.ttl)
-    return Inquiry(where, question, answer, shown)
+    return Inquiry(server.where, question, answer, shown)
 
 
 def _fingerprint(der: bytes | None) -> dict[str, object] | None:

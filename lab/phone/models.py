@@ -8,6 +8,7 @@ known for one 8845 only; that all of 7800 and 8800 do is assumed.
 import re
 from dataclasses import dataclass
 
+from itl.limits import SHA1_ONLY
 from lab.endpoint import UsageError
 from tvs.tls import ClientProfile
 
@@ -30,7 +31,6 @@ class Model:
         return self.tls_profile == "tls1.0"
 
 
-_SHA1_ONLY = re.compile(r"(79|89|99)\d\d")
 _OLD_TLS = re.compile(r"(79|69|89|99|39)\d\d")
 _CURRENT = re.compile(r"(78|88)\d\d")
 
@@ -46,7 +46,7 @@ def model(name: str) -> Model:
     digits = found[0]
     return Model(
         name=digits,
-        digests=frozenset({"sha1"} if _SHA1_ONLY.match(digits) else {"sha1", "sha512"}),
+        digests=frozenset({"sha1"} if f"{digits[:2]}00" in SHA1_ONLY else {"sha1", "sha512"}),
         tls_profile="tls1.0" if _OLD_TLS.match(digits) else "legacy",
         http_first=bool(_CURRENT.match(digits)),
         extended_itl=bool(_CURRENT.match(digits)),

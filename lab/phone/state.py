@@ -1,6 +1,6 @@
 """A phone on disk: what survives its reset.
 
-A folder holds ``phone.json`` (MAC, model, protocol, TVS servers and their answers), the lists as
+A folder holds ``phone.json`` (MAC, model, TVS servers and their answers), the lists as
 ``CTLFile.tlv`` and ``ITLFile.tlv``, and the last good configuration. What has no file is not held:
 deleting a file by hand is what deleting a list in the phone's menu is.
 """
@@ -37,7 +37,6 @@ class Phone:
 
     mac: str
     model: Model
-    protocol: str = "SIP"
     ctl: bytes | None = None
     itl: bytes | None = None
     configuration: bytes | None = None
@@ -72,16 +71,10 @@ class _Entry(msgspec.Struct, frozen=True):
     roles: tuple[int, ...]
 
 
-class _Server(msgspec.Struct, frozen=True):
-    address: str
-    port: int
-
-
 class _Record(msgspec.Struct, frozen=True):
     mac: str
     model: str
-    protocol: str
-    tvs: tuple[_Server, ...] = ()
+    tvs: tuple[TvsServer, ...] = ()
     tvs_cache: tuple[_Entry, ...] = ()
 
 
@@ -108,11 +101,10 @@ def load_phone(folder: Path, *, mac: str | None = None, model_name: str | None =
     return Phone(
         mac=mac,
         model=model(model_name or record.model),
-        protocol=record.protocol,
         ctl=_read_list(folder / CTL_FILENAME),
         itl=_read_list(folder / ITL_FILENAME),
         configuration=_read(folder / f"SEP{mac}.cnf.xml"),
-        tvs=tuple(TvsServer(server.address, server.port) for server in record.tvs),
+        tvs=record.tvs,
         cache=tuple(_cached(entry) for entry in record.tvs_cache),
     )
 
@@ -145,8 +137,7 @@ def _record(phone: Phone) -> _Record:
     return _Record(
         mac=phone.mac,
         model=phone.model.name,
-        protocol=phone.protocol,
-        tvs=tuple(_Server(server.address, server.port) for server in phone.tvs),
+        tvs=phone.tvs,
         tvs_cache=tuple(
             _Entry(
                 issuer=entry.issuer,
@@ -174,7 +165,7 @@ def _cached(entry: _Entry) -> CachedAnswer:
 def _read_record(path: Path) -> _Record:
     data = _read(path)
     if data is None:
-        return _Record(DEFAULT_MAC, DEFAULT_MODEL, "SIP")
+        return _Record(DEFAULT_MAC, DEFAULT_MODEL)
     try:
         return msgspec.json.decode(data, type=_Record)
     except msgspec.DecodeError as error:

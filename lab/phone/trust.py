@@ -3,11 +3,10 @@
 How a phone decides about a file it has received, in this order:
 
 1. The file must be what it was asked for: well-formed, the right name in its header, a digest the
-   model can check, not more than the 64 kB phones can load.
+   model can check, not more than phones can load (:mod:`itl.limits`).
 2. A phone that holds no trust list installs the first one unproved ("leap of faith").
-3. The signer named in the header (issuer and serial number) is looked for in the lists held: a
-   SAST for a trust list, TFTP or CCM+TFTP for any other file. Found: the signature decides, and
-   nobody else is asked.
+3. The signer named in the header is looked for in the lists held (:mod:`itl.acceptance`). Found:
+   the signature decides, and nobody else is asked.
 4. Not found: the phone's own cluster is asked (TVS). Only a TVS whose certificate stands, octet for
    octet, in a record of role TVS of a list held is believed; without such a record none is asked,
    and none is ever asked about TVS's own certificate. The answer must carry the certificate asked
@@ -18,30 +17,23 @@ and what to ask, and is called again with the answer.
 
 Sources: Cisco documents 213407 (console log of a migrating 8861) and 118699, the Security Guide for
 Unified CM, chapter Default Security Setup. Assumed, because nothing public tells: that the name in
-the header must match for every file; that with a CTL held the signer of an ITL may also be a
-CCM+TFTP of it; that an ITL without TVS and TFTP certificates ("Prepare Cluster for Rollback to pre
-8.0") counts as no list for a CTL too; that a file of blanks is passed over as if it were missing.
+the header must match for every file; that a file of blanks is passed over as if it were missing.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum, unique
 from typing import TypeAlias, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
 from itl import ItlError
-from itl.certificates import describe, load_rsa_key
-from itl.document import signature_holds
-from itl.roles import SIGNS_FILES, Role
+from itl.acceptance import FILE_SIGNERS, LIST_SIGNERS, Acceptance, acceptance, records_with
+from itl.certificates import describe, same_serial
+from itl.limits import load_guards
+from itl.names import same_name
+from itl.roles import Role
 from itl.signedfile import SignedFile, parse_signed_file
-from itl.trustlist import CTL_FILENAME, ITL_FILENAME, Record, TrustList, parse_trust_list
-
-MAX_LIST_BYTES = 65536  # a longer list keeps phones from registering: Security Guide
-
-_NAME_ATTRIBUTES = frozenset({"CN", "OU", "O", "L", "ST", "C"})  # what CUCM's name text holds
-LIST_SIGNERS = frozenset({int(Role.SAST)})
-FILE_SIGNERS = frozenset({int(role) for role in SIGNS_FILES})
+from itl.signing import signed_by
+from itl.trustlist import CTL_FILENAME, Record, TrustList, parse_trust_list
 
 Document: TypeAlias = TrustList | SignedFile
 D = TypeVar("D", TrustList, SignedFile)
@@ -73,6 +65,7 @@ class Reason(StrEnum):
     WRONG_NAME = "the name in the header is not the name asked for"
     DIGEST = "this model cannot check the digest the file is signed with"
     TOO_LONG = "the list is longer than the 64 kB phones can load"
+    TOO_MANY = "the list has more certificates than phones can load"
     BAD_SIGNATURE = "the signature does not verify with the key of the signer it names"
     NO_TVS_IN_LIST = "the signer is in no list held, and the list names no TVS to ask"
     SIGNED_BY_TVS = "the signer is a TVS, and TVS is never asked about itself"
@@ -120,8 +113,7 @@ class Held:
 
     def records(self, roles: frozenset[int]) -> Iterator[Record]:
         """The records with a key and one of ``roles``, over all lists held."""
-        for held in self.lists:
-            yield from (entry for entry in held.records if entry.role in roles and entry.has_key)
+        return records_with(self.lists, roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +164,7 @@ def judge_list(held: Held, name: str, data: bytes, answer: Answer | None = None)
 def judge_file(held: Held, name: str, data: bytes, answer: Answer | None = None) -> Verdict:
     """Judge ``data``, received as the signed file ``name`` (``SEP….cnf.xml.sgn``)."""
     try:
-        document = _fit(held, name, parse_signed_file, data)
-        return _judge_signer(held, document, held.records(FILE_SIGNERS), FILE_SIGNERS, answer)
+        return _judge_signer(held, _fit(held, name, parse_signed_file, data), FILE_SIGNERS, answer)
     except _RefusalError as refusal:
         return Verdict(Outcome.REFUSE, refusal.reason, refusal.detail)
 
@@ -187,18 +178,15 @@ class _RefusalError(Exception):
         self.detail = detail
 
 
+_TOO_MUCH = {"list-too-long": Reason.TOO_LONG, "too-many-certificates": Reason.TOO_MANY}
+
+
 def _judge_new_list(held: Held, name: str, data: bytes, answer: Answer | None) -> Verdict:
-    if len(data) > MAX_LIST_BYTES:
-        raise _RefusalError(Reason.TOO_LONG, f"{len(data)} octets")
     document = _fit(held, name, parse_trust_list, data)
-    if held.ctl is None and held.itl is None:
-        return Verdict(Outcome.INSTALL, Reason.LEAP_OF_FAITH, document=document)
-    if held.ctl is None and held.itl is not None and held.itl.is_emptied:
-        return Verdict(Outcome.INSTALL, Reason.ROLLBACK, document=document)
-    signers = list(held.records(LIST_SIGNERS))
-    if name == ITL_FILENAME:
-        signers += Held(ctl=held.ctl).records(frozenset({int(Role.CCM_TFTP)}))
-    return _judge_signer(held, document, signers, LIST_SIGNERS, answer)
+    too_much = load_guards(document)
+    if too_much:
+        raise _RefusalError(_TOO_MUCH[too_much[0].code], too_much[0].text)
+    return _judge_signer(held, document, LIST_SIGNERS, answer)
 
 
 def _fit(held: Held, name: str, parse: Callable[[bytes], D], data: bytes) -> D:
@@ -215,23 +203,27 @@ def _fit(held: Held, name: str, parse: Callable[[bytes], D], data: bytes) -> D:
     return document
 
 
+_BY_THE_LISTS_HELD = {
+    Acceptance.NO_LIST: Reason.LEAP_OF_FAITH,
+    Acceptance.ROLLED_BACK: Reason.ROLLBACK,
+    Acceptance.SIGNER_HELD: Reason.HELD_SIGNER,
+    Acceptance.OTHER_KEY: Reason.BAD_SIGNATURE,
+    Acceptance.IS_TVS: Reason.SIGNED_BY_TVS,
+    Acceptance.NO_TVS: Reason.NO_TVS_IN_LIST,
+}
+
+
 def _judge_signer(
-    held: Held,
-    document: Document,
-    signers: Iterable[Record],
-    roles: frozenset[int],
-    answer: Answer | None,
+    held: Held, document: Document, roles: frozenset[int], answer: Answer | None
 ) -> Verdict:
     header = document.header
-    named = [entry for entry in signers if _names(entry, document)]
-    if named:
-        if not any(_verifies(document, _key_of(entry)) for entry in named):
-            raise _RefusalError(Reason.BAD_SIGNATURE, header.signer_name)
-        return Verdict(Outcome.INSTALL, Reason.HELD_SIGNER, header.signer_name, document)
-    if not tvs_certificates(held):
-        raise _RefusalError(Reason.NO_TVS_IN_LIST, header.signer_name)
-    if any(_names(entry, document) for entry in held.records(frozenset({int(Role.TVS)}))):
-        raise _RefusalError(Reason.SIGNED_BY_TVS, header.signer_name)
+    reason = _BY_THE_LISTS_HELD.get(acceptance(document, ctl=held.ctl, itl=held.itl))
+    if reason in (Reason.LEAP_OF_FAITH, Reason.ROLLBACK):
+        return Verdict(Outcome.INSTALL, reason, document=document)
+    if reason is Reason.HELD_SIGNER:
+        return Verdict(Outcome.INSTALL, reason, header.signer_name, document)
+    if reason is not None:
+        raise _RefusalError(reason, header.signer_name)
     question = Question(header.signer_name, header.signer_issuer, header.signer_serial, roles)
     if answer is None:
         return Verdict(Outcome.ASK, document=document, question=question)
@@ -250,48 +242,13 @@ def _check_answer(held: Held, document: Document, question: Question, answer: An
         certificate = describe(answer.certificate)
     except ItlError as error:
         raise _RefusalError(Reason.OTHER_CERTIFICATE, str(error)) from None
-    if certificate.serial != question.serial or not same_name(certificate.issuer, question.issuer):
+    if not (
+        same_serial(certificate.serial, question.serial)
+        and same_name(certificate.issuer, question.issuer)
+    ):
         text = f"{certificate.issuer}, serial number {certificate.serial.hex()}"
         raise _RefusalError(Reason.OTHER_CERTIFICATE, text)
     if not question.roles & set(answer.roles):
         raise _RefusalError(Reason.WRONG_ROLE, f"roles {list(answer.roles)}")
-    if not _verifies(document, certificate.public_key):
+    if not signed_by(document, answer.certificate):
         raise _RefusalError(Reason.BAD_SIGNATURE, question.subject)
-
-
-def _key_of(entry: Record) -> bytes:
-    """The key octets of a record: its certificate's, where there is one that can be read."""
-    try:
-        return describe(entry.certificate).public_key if entry.certificate else entry.public_key
-    except ItlError:
-        return entry.public_key
-
-
-def _verifies(document: Document, public_key: bytes) -> bool:
-    """Whether the signature was made with the key in ``public_key`` (octets as in a record)."""
-    try:
-        key = load_rsa_key(public_key)
-    except ItlError:
-        return False
-    return isinstance(key, RSAPublicKey) and signature_holds(document.raw, document.header, key)
-
-
-def _names(entry: Record, document: Document) -> bool:
-    """Whether ``document`` names the certificate of ``entry`` as its signer."""
-    header = document.header
-    return entry.serial == header.signer_serial and same_name(entry.issuer, header.signer_issuer)
-
-
-def same_name(one: str, other: str) -> bool:
-    """Whether two name texts mean the same.
-
-    They are joined with ``;`` or ``,`` and in any order; the tool that uses commas also writes
-    attributes that CUCM leaves out.
-    """
-    return one == other or _attributes(one) == _attributes(other)
-
-
-def _attributes(name: str) -> list[str]:
-    parts = (part.strip() for part in name.replace(",", ";").split(";"))
-    known = [part for part in parts if part.partition("=")[0] in _NAME_ATTRIBUTES]
-    return sorted(known) or [name]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lab.phone.models import Model
+from lab.phone.trust import Held
+from lab.preflight.bundles import Bundles
 from lab.preflight.findings import Finding, Result
 from lab.preflight.list_checks import (
     check_anchor,
@@ -18,6 +20,7 @@ from lab.preflight.places import Place, Side, gather
 from lab.preflight.probe import Probe, probe, signers
 from lab.preflight.rehearsal import Move, held_by, rehearse
 from lab.preflight.trust_checks import (
+    check_imports,
     check_known,
     check_moves,
     check_nodes,
@@ -26,7 +29,6 @@ from lab.preflight.trust_checks import (
     check_tvs_list,
     check_way_back,
 )
-from tvs.snapshot import Entry
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,19 @@ async def examine(
     models: Sequence[Model],
     mac: str,
     timeout_seconds: float,
-    bundled: tuple[Sequence[Entry], Sequence[Entry]] = ((), ()),
+    bundles: tuple[Sequence[Bundles], Sequence[Bundles]] = ((), ()),
 ) -> Preflight:
     """Look at both places and answer whether the phones of the first would follow to the second.
 
     ``mac`` is a phone whose configuration is looked at; ``timeout_seconds`` is for each file and
-    each TVS server; ``bundled`` are certificates from bundles of either side.
+    each TVS server; ``bundles`` are those not yet imported on either side.
     """
     now = datetime.now(UTC)
     source, destination = [
-        await gather(label, place, mac=mac, timeout_seconds=timeout_seconds, bundled=entries)
-        for label, place, entries in (
-            ("source", source_place, bundled[0]),
-            ("destination", destination_place, bundled[1]),
+        await gather(label, place, mac=mac, timeout_seconds=timeout_seconds, bundles=folders)
+        for label, place, folders in (
+            ("source", source_place, bundles[0]),
+            ("destination", destination_place, bundles[1]),
         )
     ]
     moves = tuple(
@@ -89,23 +91,25 @@ async def examine(
             for model in models
         ]
     )
+    held = [held_by(node, models[0]) for node in source.nodes]
     findings = [
-        *_list_findings(source, destination, models, now),
-        *await _trust_findings(source, destination, models, timeout_seconds),
+        *_list_findings(source, held, destination, models, now),
+        *await _trust_findings(source, held, destination, models, timeout_seconds),
         *check_moves(moves),
     ]
     return Preflight(source, destination, moves, tuple(findings), now)
 
 
 def _list_findings(
-    source: Side, destination: Side, models: Sequence[Model], now: datetime
+    source: Side, held: Sequence[Held], destination: Side, models: Sequence[Model], now: datetime
 ) -> list[Finding]:
-    held = [held_by(node, models[0]) for node in source.nodes]
     return [
         *check_lists(source, needed=False),
         *check_rollback(source),
         *check_stale_ctl(source),
         *check_tvs_list(source),
+        *check_imports(source),
+        *check_imports(destination),
         *check_lists(destination, needed=True),
         *check_fitness(destination, models, now),
         *check_rollback(destination),
@@ -117,9 +121,12 @@ def _list_findings(
 
 
 async def _trust_findings(
-    source: Side, destination: Side, models: Sequence[Model], timeout_seconds: float
+    source: Side,
+    held: Sequence[Held],
+    destination: Side,
+    models: Sequence[Model],
+    timeout_seconds: float,
 ) -> list[Finding]:
-    held = [held_by(node, models[0]) for node in source.nodes]
     wanted, own = signers(destination.lists()), signers(source.lists())
     probes = await probe(source, wanted, timeout_seconds=timeout_seconds)
     back = await probe(destination, own, timeout_seconds=timeout_seconds)

@@ -5,17 +5,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from itl import ItlError
+from itl.acceptance import LIST_SIGNERS, records_with
 from itl.certificates import Certificate, describe
-from itl.limits import size_guards
+from itl.limits import load_guards
 from itl.signing import Verdict, verify_data
 from itl.trustlist import TrustList
 from lab.phone.models import Model
-from lab.phone.trust import LIST_SIGNERS, Held, same_name
+from lab.phone.trust import Held
 from lab.preflight.findings import Finding, Result
 from lab.preflight.places import FileNode, ServedFile, Side, parse_list
 
 MAX_RSA_BITS = 2048  # usecallmanager.nz; that no phone goes further is assumed
 CLOCK_SLACK = timedelta(minutes=5)
+SHORTEN = "Delete trust certificates that are no longer needed, then rebuild the list."
 
 
 def check_lists(side: Side, *, needed: bool) -> Iterator[Finding]:
@@ -83,15 +85,11 @@ def _digest(check: str, what: str, list_: TrustList, models: Sequence[Model]) ->
 
 
 def _size(check: str, what: str, list_: TrustList) -> Finding:
-    certificates = sum(record.certificate is not None for record in list_.records)
-    guards = size_guards(len(list_.raw), certificates)
-    text = f"{what} has {len(list_.raw)} octets and {certificates} certificates"
-    if not guards:
+    text = f"{what} has {len(list_.raw)} octets and {list_.certificate_count} certificates"
+    evidence = tuple(guard.text for guard in load_guards(list_))
+    if not evidence:
         return Finding(check, Result.PASS, text)
-    too_long = any(guard.code == "list-too-long" for guard in guards)
-    evidence = tuple(guard.text for guard in guards)
-    remedy = "Delete trust certificates that are no longer needed, then rebuild the list."
-    return Finding(check, Result.FAIL if too_long else Result.WARN, text, evidence, remedy)
+    return Finding(check, Result.FAIL, text, evidence, SHORTEN)
 
 
 def _signer(check: str, what: str, list_: TrustList, now: datetime) -> Iterator[Finding]:
@@ -127,14 +125,8 @@ def _time(check: str, what: str, list_: TrustList, now: datetime) -> Finding:
 
 def signer_certificate(list_: TrustList) -> Certificate | None:
     """The certificate of a list's signer, from its own SAST records."""
-    header = list_.header
-    for record in list_.records:
-        if (
-            record.role in LIST_SIGNERS
-            and record.certificate
-            and record.serial == header.signer_serial
-            and same_name(record.issuer, header.signer_issuer)
-        ):
+    for record in records_with([list_], LIST_SIGNERS):
+        if record.certificate and record.is_named_by(list_.header):
             try:
                 return describe(record.certificate)
             except ItlError:
@@ -180,8 +172,7 @@ def check_anchor(source: Sequence[Held], destination: Side) -> Iterator[Finding]
     for node in destination.nodes:
         common = [
             record.subject
-            for list_ in node.lists()
-            for record in Held(itl=list_).records(LIST_SIGNERS)
+            for record in records_with(node.lists(), LIST_SIGNERS)
             if (record.issuer, record.serial) in old
         ]
         if common:

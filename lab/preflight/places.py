@@ -22,6 +22,7 @@ from lab.phone.configuration import (
 )
 from lab.phone.fetch import FileServer, Transfer, fetch
 from lab.plane import read_standing
+from lab.preflight.bundles import Bundles, Import, plan_imports
 from tftp.content import ErrorReply, Later, whole
 from tvs.answers import AnswerPolicy
 from tvs.snapshot import Entry, Snapshot
@@ -84,14 +85,15 @@ class Side:
     """Everything got from one side.
 
     ``tvs`` are its servers, from the command line or else from its phones' configuration, None
-    where neither is there;
-    ``snapshot`` is what its TVS would know, where it is known from a store or from bundles, and
-    ``policy`` how it would answer.
+    where neither is there; ``imports`` are what importing the bundles named would do; ``snapshot``
+    is what its TVS would know then, where a store or bundles were named, and ``policy`` how it
+    would answer.
     """
 
     label: str
     nodes: tuple[FileNode, ...]
     tvs: tuple[TvsServer, ...] | None = None
+    imports: tuple[Import, ...] = ()
     snapshot: Snapshot | None = None
     policy: AnswerPolicy = field(default_factory=AnswerPolicy)
 
@@ -145,14 +147,14 @@ async def gather(
     *,
     mac: str,
     timeout_seconds: float,
-    bundled: Sequence[Entry] = (),
+    bundles: Sequence[Bundles] = (),
 ) -> Side:
     """Get everything a place has for the phone with ``mac``; failures become part of the result."""
     nodes = [
         await _fetch_node(FileServer(host, port, None, timeout_seconds), mac)
         for host, port in place.tftp
     ]
-    entries = list(bundled)
+    entries: list[Entry] = []
     policy = AnswerPolicy()
     for state in place.states:
         node, known, policy = await trio.to_thread.run_sync(_read_state, state, mac)
@@ -161,13 +163,21 @@ async def gather(
     if place.lists:
         nodes.append(_read_files(place.lists))
     told = [found for node in nodes if (found := configuration_of(node.configuration))]
+    imports, after = await trio.to_thread.run_sync(
+        plan_imports,
+        bundles,
+        place.states[0] if place.states else None,
+        Snapshot(entries).entries(),
+        policy,
+    )
     # What only lies in a folder says nothing of a TVS that runs: its store answers then.
     tvs = place.tvs or (told[0].tvs if told and place.tftp else None)
     return Side(
         label=label,
         nodes=tuple(nodes),
         tvs=tvs,
-        snapshot=Snapshot(entries) if place.states or place.bundles else None,
+        imports=tuple(imports),
+        snapshot=Snapshot(after) if place.states or bundles else None,
         policy=policy,
     )
 
@@ -188,9 +198,9 @@ async def _fetch_node(server: FileServer, mac: str) -> FileNode:
     ctl = await first(CTL_FILENAME, f"CTLSEP{mac}.tlv")
     if ctl.problem:
         missing = ServedFile(ITL_FILENAME, ITL_FILENAME, problem=ctl.problem)
-        return FileNode(_name(server), ctl, missing, ServedFile("", "", problem=ctl.problem))
+        return FileNode(server.where, ctl, missing, ServedFile("", "", problem=ctl.problem))
     return FileNode(
-        where=_name(server),
+        where=server.where,
         ctl=ctl,
         itl=await first(ITL_FILENAME, f"ITLSEP{mac}.tlv", ITL_FILENAME),
         configuration=await first("", *_configuration_names(mac)),
@@ -199,10 +209,6 @@ async def _fetch_node(server: FileServer, mac: str) -> FileNode:
 
 def _configuration_names(mac: str) -> tuple[str, ...]:
     return f"SEP{mac}.cnf.xml.sgn", "XMLDefault.cnf.xml.sgn", f"SEP{mac}.cnf.xml"
-
-
-def _name(server: FileServer) -> str:
-    return f"tftp {server.host}:{server.tftp_port}"
 
 
 def _read_state(state: Path, mac: str) -> tuple[FileNode, list[Entry], AnswerPolicy]:
@@ -240,9 +246,13 @@ def _read_files(paths: Sequence[Path]) -> FileNode:
             name = parse_signed_file(data).header.filename
         except ItlError as error:
             raise LabError(f"{path}: neither a trust list nor a signed file: {error}") from None
-        found[name if name in {CTL_FILENAME, ITL_FILENAME} else ""] = ServedFile(
-            name, str(path), data
-        )
+        kind = name if name in {CTL_FILENAME, ITL_FILENAME} else ""
+        if kind in found:
+            both = f"{found[kind].asked} and {path}"
+            raise UsageError(
+                f"list={both}: one {kind or 'signed file'} of one node can be looked at"
+            )
+        found[kind] = ServedFile(name, str(path), data)
     return FileNode(
         where=", ".join(str(path) for path in paths),
         ctl=found.get(CTL_FILENAME, ServedFile(CTL_FILENAME, CTL_FILENAME)),

@@ -7,10 +7,11 @@ one whose store lacks a certificate is found before a phone meets it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from itl.acceptance import FILE_SIGNERS, LIST_SIGNERS
 from itl.roles import SIGNS_FILES, Role
 from itl.trustlist import TrustList
 from lab.phone.configuration import TvsServer
-from lab.phone.trust import FILE_SIGNERS, LIST_SIGNERS, Answer, Question
+from lab.phone.trust import Answer, Question
 from lab.preflight.places import Side
 from lab.preflight.store import ask_store
 from tvs import TvsError
@@ -88,7 +89,6 @@ async def probe(
 async def _probe_server(
     server: TvsServer, questions: Sequence[Question], profile: ClientProfile, timeout_seconds: float
 ) -> Probe:
-    where = f"{server.address}:{server.port}"
     known: list[Known] = []
     shown, tls = None, ""
     try:
@@ -104,5 +104,5 @@ async def _probe_server(
                 answer = Answer(shown, reply.status, reply.roles, reply.certificate, reply.ttl)
                 known.append(Known(question, answer))
     except TvsError as error:
-        return Probe(where, tuple(known), shown, tls, str(error))
-    return Probe(where, tuple(known), shown, tls)
+        return Probe(server.where, tuple(known), shown, tls, str(error))
+    return Probe(server.where, tuple(known), shown, tls)

@@ -6,7 +6,6 @@ from hashlib import md5, sha256
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lab.phone.configuration import TvsServer
 from lab.preflight.examination import Preflight
 from lab.preflight.places import Side
 from lab.preflight.rehearsal import Move
@@ -33,7 +32,7 @@ def as_values(
         ],
         "moves": [_move(move) for move in found.moves],
         "simulation": simulation and simulation.as_values(),
-        "tvs": [_server(server) for server in found.source.tvs or ()],
+        "tvs": [server.where for server in found.source.tvs or ()],
         "files": [
             file for side in (found.source, found.destination) for file in _files(side, octets)
         ],
@@ -47,10 +46,6 @@ def as_html(found: Preflight, simulation: Simulation | None = None) -> str:
     )
     values = as_values(found, simulation)
     return environment.get_template("preflight.html.j2").render(values)
-
-
-def _server(server: TvsServer) -> str:
-    return f"{server.address}:{server.port}"
 
 
 def _move(move: Move) -> dict[str, object]:

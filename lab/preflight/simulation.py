@@ -77,7 +77,7 @@ async def simulate(
         rate=RATE,
         finished=forget,
     )
-    return Simulation(f"tftp {host}:{port}", count, load, trio.current_time() - started)
+    return Simulation(server.where, count, load, trio.current_time() - started)
 
 
 def _phones(

@@ -3,19 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from itl.acceptance import LIST_SIGNERS
 from itl.roles import SIGNS_FILES, Role, role_name
-from itl.trustlist import Record
 from lab.phone.models import Model
-from lab.phone.trust import (
-    LIST_SIGNERS,
-    Held,
-    Outcome,
-    Question,
-    Reason,
-    same_name,
-    tvs_certificates,
-)
+from lab.phone.trust import Held, Outcome, Question, Reason, tvs_certificates
 from lab.preflight.findings import Finding, Result
+from lab.preflight.list_checks import SHORTEN
 from lab.preflight.places import Side, configuration_of
 from lab.preflight.probe import Known, Probe
 from lab.preflight.rehearsal import Move, Step
@@ -25,6 +18,26 @@ _IMPORT = (
     " type All); or upload {what} to {stores} on the source's publisher."
 )
 _LIST_STORES = "Phone-SAST-trust and CallManager-trust"
+
+
+def check_imports(side: Side) -> Iterator[Finding]:
+    """What importing the bundles named would do: nothing, if one of them cannot be read."""
+    check = f"{side.label}.bundles"
+    for each in side.imports:
+        what, missing = f"an import of {each.where}", each.plan.missing
+        if each.refusals:
+            text = f"{what} would be refused, all of it"
+            remedy = "Take those files out, or open them with --password-file (see bundle list)."
+            yield Finding(check, Result.WARN, text, each.refusals, remedy)
+        elif missing:
+            remedy = "Export on every node of that cluster again."
+            yield Finding(check, Result.WARN, f"{what} would lack signers", missing, remedy)
+        elif not each.plan.lines:
+            text = f"{each.where} has no certificates to import"
+            yield Finding(check, Result.WARN, text, (), "Export on the other cluster first.")
+        else:
+            text = f"{what} would bring or change {len(each.plan.changes)} certificates"
+            yield Finding(check, Result.PASS, text)
 
 
 def check_tvs(held: Sequence[Held], probes: Sequence[Probe]) -> Iterator[Finding]:
@@ -86,7 +99,7 @@ def check_known(
     for question in wanted:
         check = "signer.lists" if question.roles == LIST_SIGNERS else "signer.files"
         own = [record for each in held for record in each.records(question.roles)]
-        if any(_is(record, question) for record in own):
+        if any(record.is_called(question.issuer, question.serial) for record in own):
             text = f"{question.subject} is in the lists the phones hold"
             yield Finding(check, Result.PASS, text)
             continue
@@ -101,10 +114,6 @@ def check_known(
             yield Finding(check, Result.UNKNOWN, text, (_key(question),), "Name a tvs= to ask.")
         for server, known in said:
             yield _known(check, server, known)
-
-
-def _is(record: Record, question: Question) -> bool:
-    return record.serial == question.serial and same_name(record.issuer, question.issuer)
 
 
 def _known(check: str, server: str, known: Known) -> Finding:
@@ -138,7 +147,7 @@ def check_tvs_list(side: Side) -> Iterator[Finding]:
                 "tvs.list", Result.UNKNOWN, text, (), "Name one of its phones with --mac."
             )
             continue
-        named = tuple(f"{server.address}:{server.port}" for server in found.tvs)
+        named = tuple(server.where for server in found.tvs)
         if named:
             text = f"the configuration names {len(named)} TVS servers"
             yield Finding("tvs.list", Result.PASS, text, named)
@@ -223,7 +232,8 @@ _REMEDIES = {
     Reason.MALFORMED: "Rebuild the list at the destination and check it with trustlab itl verify.",
     Reason.WRONG_NAME: "Serve each file under the name that its header holds.",
     Reason.DIGEST: "Set the enterprise parameter TFTP File Signature Algorithm to SHA-1.",
-    Reason.TOO_LONG: "Delete trust certificates that are no longer needed, then rebuild the list.",
+    Reason.TOO_LONG: SHORTEN,
+    Reason.TOO_MANY: SHORTEN,
     Reason.BAD_SIGNATURE: "Rebuild and sign the file again at the destination.",
     Reason.NO_TVS_IN_LIST: "Let the phones fetch an ITL with TVS from the source before the move.",
     Reason.SIGNED_BY_TVS: "Sign the list with ITLRecovery or CallManager, not with TVS.",

@@ -6,14 +6,17 @@ import pty
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from itl.certificates import describe
-from lab.preflight.bundles import bundled_certificates
+from lab.preflight.bundles import plan_imports, read_bundles
 from tests.bundles.samples import certificates_of, stored, to_pem
 from tests.bundles.test_material import tvsd_database
+from tvs.answers import AnswerPolicy
+from tvs.store import STORE_FILE, TrustStore
 
 
 def sha256(der: bytes) -> str:
@@ -293,17 +296,16 @@ def test_undo_takes_an_import_back(exchanged, trustlab):
 def test_the_mapping_is_a_setting(exchanged, trustlab):
     with (exchanged.b / "trustlab.toml").open("a") as settings:
         settings.write('[bundles.stores]\nITLRecovery = ["Phone-SAST-trust"]\nCAPF = []\n')
-    # what preflight takes for the outcome of this import
-    foreseen = bundled_certificates([exchanged.shared], ["trustlab"], [exchanged.b])
-    assert {one.stores for one in foreseen if one.type == "ITLRecovery"} == {
-        frozenset({"Phone-SAST-trust"})
-    }
-    assert not [one for one in foreseen if one.type == "CAPF"]
+    bundles = read_bundles([exchanged.shared], ["trustlab"])
+    _, foreseen = plan_imports(bundles, exchanged.b, [], AnswerPolicy())
     receipt = trustlab(exchanged.b, "bundle", "import", exchanged.shared, "--yes", "--json").one
     by_type = {line["type"]: line for line in receipt["certificates"] if line["node"] == "cucm-a1"}
     assert by_type["ITLRecovery"]["stores"] == ["Phone-SAST-trust"]
     assert by_type["CallManager"]["stores"] == ["CallManager-trust", "Phone-SAST-trust"]
     assert by_type["CAPF"]["reason"] == "the mapping names no store for CAPF"
+    with closing(TrustStore.open(exchanged.b / STORE_FILE)) as store:
+        entries = {entry.sha256: entry for entry in store.entries()}
+    assert {entry.sha256: entry for entry in foreseen} == entries  # what a pre-flight looks at
     with (exchanged.a / "trustlab.toml").open("a") as settings:
         settings.write('[bundles.stores]\nCAPF = ["Callmanager-trust"]\n')
     assert trustlab(exchanged.a, "bundle", "import", exchanged.shared, "--yes").code == 2

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import trio
 
+from itl import acceptance
 from lab.phone import boot as phone_boot
 from lab.phone import inquiry as phone_inquiry
 from lab.phone import trust as phone_trust
@@ -55,7 +56,8 @@ def test_the_catalogue_is_large_and_says_why() -> None:
 
 
 def skips_the_signature(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(phone_trust, "_verifies", lambda *_: True)
+    patch.setattr(acceptance, "signed_by", lambda *_: True)
+    patch.setattr(phone_trust, "signed_by", lambda *_: True)
 
 
 def ignores_the_no_of_tvs(patch: pytest.MonkeyPatch) -> None:
@@ -123,7 +125,7 @@ def believes_to_know_sha512(patch: pytest.MonkeyPatch) -> None:
 
 
 def loads_lists_of_any_length(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(phone_trust, "MAX_LIST_BYTES", 1 << 30)
+    patch.setattr(phone_trust, "load_guards", lambda _: [])
 
 
 def never_asks_tvs(patch: pytest.MonkeyPatch) -> None:

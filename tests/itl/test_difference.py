@@ -127,3 +127,22 @@ def test_a_list_phones_cannot_load_is_refused(forge, old, tvs):
     comparison = compare(of(forge, old, tvs), of(forge, old, tvs, *many))
     assert comparison.reaction is Reaction.REFUSES
     assert "39" in comparison.reason
+
+
+def test_a_ctl_may_hold_the_signer_of_an_itl_as_ccm_tftp(forge, old, new):
+    held = of(forge, old, RecordSpec(Role.CCM_TFTP, new.certificate), filename="CTLFile.tlv")
+    assert compare(held, of(forge, new)).reaction is Reaction.ACCEPTS
+    assert compare(held, of(forge, new, filename="CTLFile.tlv")).reaction is Reaction.NEEDS_TVS
+
+
+def test_tvs_is_not_asked_about_itself(forge, old, new):
+    held = of(forge, old, RecordSpec(Role.TVS, new.certificate))
+    comparison = compare(held, of(forge, new))
+    assert comparison.reaction is Reaction.REFUSES
+    assert "itself" in comparison.reason
+
+
+def test_a_signer_named_in_commas_is_the_one_held_with_semicolons(forge, tvs):
+    signer = forge.signer(1024, subject="CN=old,O=lab", serial=11)
+    offered = of(forge, signer, style="certutils")
+    assert compare(of(forge, signer, tvs), offered).reaction is Reaction.ACCEPTS

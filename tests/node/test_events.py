@@ -2,11 +2,15 @@
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import trio
 
 from lab.events import EventLog
+from lab.visits import lists_taken
+
+MAC = "00005E005301"
 
 
 def test_events_are_json_lines_with_a_time(tmp_path: Path) -> None:
@@ -68,3 +72,25 @@ def test_lines_of_one_round_are_written_together_and_soon(tmp_path: Path) -> Non
 
     trio.run(serve)
     assert numbers() == list(range(51))
+
+
+def test_lists_taken_are_read_in_the_order_of_the_files_numbers(tmp_path: Path) -> None:
+    """The older files were copied back last, the second of them cut off in a line."""
+
+    def fetched(minute: int, file: str) -> bytes:
+        time = f"2026-03-01T10:{minute:02}:00.000Z"
+        event = {"time": time, "outcome": "done", "device": f"SEP{MAC}", "file": file}
+        return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+    itl, configuration = f"ITLSEP{MAC}.tlv", f"SEP{MAC}.cnf.xml.sgn"
+    pieces = (
+        b'{"file":1}\n' + fetched(1, itl),
+        fetched(2, configuration),
+        fetched(3, itl) + fetched(4, configuration)[:-3],
+        *[b""] * 8,
+    )
+    for age, piece in enumerate(reversed(pieces)):
+        path = tmp_path / (f"events.jsonl.{age}" if age else "events.jsonl")
+        path.write_bytes(piece)
+        os.utime(path, (1000 * age, 1000 * age))
+    assert lists_taken(tmp_path) == {f"SEP{MAC}": datetime(2026, 3, 1, 10, 1, tzinfo=UTC)}

@@ -6,6 +6,13 @@ import pytest
 
 from conf.signer import Signer
 from tests.phone.clusters import Cluster, self_signed
+from tftp import engine
+
+
+@pytest.fixture(autouse=True)
+def _phone_beside_its_server(monkeypatch) -> None:
+    """Whoever lingers for a datagram holds up a phone that runs in the same thread."""
+    monkeypatch.setattr(engine, "LINGER_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -68,19 +68,18 @@ def test_both_migrations_end_as_they_must_and_leave_nothing(tmp_path):
     assert daemons_of(tmp_path) == []
 
 
-@pytest.mark.parametrize("to_group", [False, True], ids=["to the demo", "to the process group"])
-def test_interrupted_it_leaves_nothing(tmp_path, to_group):
+def test_interrupted_it_leaves_nothing(tmp_path):
     run = start(tmp_path)
     assert run.stderr is not None
     assert run.stderr.readline().startswith("ok   boot at the source")
-    (os.killpg if to_group else os.kill)(run.pid, signal.SIGINT)
+    os.kill(run.pid, signal.SIGINT)
     run.communicate(timeout=SECONDS)
     assert run.returncode == 130
     assert list(tmp_path.iterdir()) == []
     assert daemons_of(tmp_path) == []
 
 
-def test_interrupted_again_and_again_it_leaves_nothing(tmp_path):
+def test_interrupted_again_and_again_with_its_daemons_it_leaves_nothing(tmp_path):
     run = start(tmp_path)
     assert run.stderr is not None
     assert run.stderr.readline().startswith("ok   boot at the source")

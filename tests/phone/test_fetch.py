@@ -34,7 +34,9 @@ async def test_http_is_asked_first_by_an_escaped_name(nursery):
     server = replace(server, http_port=await serve_http(nursery, answer(b"by http"), asked))
     fetched = await fetch(server, NAME)
     assert (fetched.transport, fetched.data) == ("http", b"by http")
-    assert asked[0].startswith(b"GET /New_Zealand/g3%20tones.xml.sgn HTTP/1.1\r\n")
+    host = f"127.0.0.1:{server.http_port}"  # RFC 9112 section 3.2: with a port that is not 80
+    lines = asked[0].decode().split("\r\n")
+    assert lines[:2] == ["GET /New_Zealand/g3%20tones.xml.sgn HTTP/1.1", f"Host: {host}"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ async def test_whatever_is_wrong_with_http_tftp_is_the_fallback(nursery, octets)
     assert (fetched.transport, fetched.data) == ("tftp", b"by tftp")
 
 
-async def test_http_that_is_refused_or_silent_costs_its_time_only(nursery):
+async def test_http_that_is_refused_or_silent_costs_its_time_only(nursery, autojump_clock):
     server = await serve_files(nursery, {NAME: b"by tftp"}, seconds=1.0)
     silent = await trio.open_tcp_listeners(0, host="127.0.0.1")
     for port in (1, silent[0].socket.getsockname()[1]):
@@ -71,7 +73,7 @@ async def test_a_host_that_has_no_possible_name_gives_no_answer(host):
     assert fetched.text == f"{host} cannot be reached: not a host name"
 
 
-async def test_a_file_may_take_longer_than_the_silence_allowed(nursery):
+async def test_a_file_may_take_longer_than_the_silence_allowed(nursery, autojump_clock):
     """Four blocks, half a second apart; nothing for one and a half would be too long."""
     asked = udp_socket()
 
@@ -88,3 +90,14 @@ async def test_a_file_may_take_longer_than_the_silence_allowed(nursery):
     server = FileServer("127.0.0.1", asked.getsockname()[1], None, 1.5)
     fetched = await fetch(server, "load.sbn")
     assert (fetched.transfer, len(fetched.data)) == (Transfer.OK, 3 * 512)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+async def test_a_request_nobody_answers_is_repeated_as_often_as_told(retries, autojump_clock):
+    with udp_socket() as silent:
+        server = FileServer("127.0.0.1", silent.getsockname()[1], None, 60.0, retries)
+        assert (await fetch(server, NAME)).transfer is Transfer.NO_ANSWER
+        requests = [silent.recv(2048) for _ in range(retries + 1)]
+        assert set(requests) == {b"\0\1" + NAME.encode() + b"\0octet\0"}
+        with pytest.raises(BlockingIOError):
+            silent.recv(2048)

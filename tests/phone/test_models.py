@@ -43,7 +43,6 @@ def test_all_that_a_phone_holds_is_on_disk(tmp_path, secure_source):
     phone = Phone(
         "00005E0053FF",
         model("7945"),
-        "SCCP",
         ctl=secure_source.ctl(),
         itl=secure_source.itl(),
         configuration=b"<device/>",

@@ -6,8 +6,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from itl.roles import Role
 from itl.trustlist import ITL_FILENAME, parse_trust_list
 from lab import LabError
+from lab.endpoint import UsageError
 from lab.phone.configuration import TvsServer
 from lab.phone.models import model
+from lab.preflight.bundles import read_bundles
 from lab.preflight.examination import examine
 from lab.preflight.places import Place, parse_place
 from lab.preflight.report import as_html, as_values
@@ -15,7 +17,6 @@ from lab.preflight.simulation import SimulationError, simulate
 from tests.phone.clusters import FAR_AWAY, LONG_AGO, self_signed
 from tests.phone.servers import SECONDS, files_of, known, serve_files, serve_trust, udp_socket
 from tvs.server import Reply
-from tvs.snapshot import entry_of
 
 MAC = "00005E005301"
 CONFIGURATION = f"SEP{MAC}.cnf.xml.sgn"
@@ -275,7 +276,8 @@ async def test_digest_size_signer_and_time_are_looked_at(nursery, ready, destina
     for options, check, result in (
         ({"digest": "sha512"}, "destination.digest", "fail"),
         ({"records": [*many, *[(Role.TVS, destination.tvs)] * 50]}, "destination.size", "fail"),
-        ({"records": [*many, *[(Role.TVS, destination.tvs)] * 40]}, "destination.size", "warn"),
+        ({"records": [*many, *[(Role.TVS, destination.tvs)] * 38]}, "destination.size", "fail"),
+        ({"records": [*many, *[(Role.TVS, destination.tvs)] * 37]}, "destination.size", "pass"),
         ({"signer": expired}, "destination.signer", "warn"),
         ({"signer": large}, "destination.signer", "warn"),
         ({"records": many[1:]}, "destination.signer", "warn"),  # its certificate is not in it
@@ -314,15 +316,13 @@ async def test_a_ctl_left_over_from_mixed_mode_is_found(nursery, ready, secure_s
     assert results(await look(ready[0], left_over), "destination.ctl") == ["warn"]
 
 
-async def test_a_twin_with_another_key_is_found(nursery, ready, destination, make_signer):
+async def test_a_twin_with_another_key_is_found(ready, destination, make_signer, tmp_path):
     serial = int.from_bytes(parse_trust_list(destination.itl()).header.signer_serial)
     twin = make_signer("ITLRECOVERY_destination", 5, serial=serial)
-    bundled = [entry_of(twin.certificate, type=None, stores=["Phone-SAST-trust"], source="old.p12")]
-    found = await look(
-        Place(tftp=ready[0].tftp, bundles=("somewhere",)), ready[1], bundled=(bundled, [])
-    )
+    (tmp_path / "old.der").write_bytes(twin.certificate)
+    found = await look(ready[0], ready[1], bundles=(read_bundles([tmp_path], []), []))
     assert "warn" in results(found, "duplicates")
-    assert any("old.p12" in line for one in found.findings for line in one.evidence)
+    assert any("old.der" in line for one in found.findings for line in one.evidence)
 
 
 async def test_a_common_anchor_lets_phones_come_back(nursery, source, destination):
@@ -346,18 +346,41 @@ async def test_a_strangers_configuration_afterwards_is_found(nursery, ready, sou
 
 
 async def test_files_say_what_they_can(nursery, tmp_path, source, destination):
-    home, away = tmp_path / "phone.tlv", tmp_path / "away.tlv"
+    home, away, shared = tmp_path / "phone.tlv", tmp_path / "away.tlv", tmp_path / "shared"
     home.write_bytes(source.itl())
     away.write_bytes(destination.itl())
-    entries = known(destination.recovery).entries()
-    without = await look(Place(lists=(home,)), Place(lists=(away,)))
+    shared.mkdir()
+    places = Place(lists=(home,)), Place(lists=(away,))
+    without = await look(*places)
     assert (without.verdict, without.exit_code) == ("could not tell", 3)
-    place = Place(lists=(home,), bundles=(tmp_path,))
-    assert (await look(place, Place(lists=(away,)), bundled=(list(entries), []))).exit_code == 0
-    assert (await look(place, Place(lists=(away,)))).exit_code == 1
+    empty = await look(*places, bundles=(read_bundles([shared], []), []))
+    assert (results(empty, "source.bundles"), empty.exit_code) == (["warn"], 1)
+    (shared / "recovery.der").write_bytes(destination.recovery.certificate)
+    found = await look(*places, bundles=(read_bundles([shared], []), []))
+    assert (results(found, "source.bundles"), found.exit_code) == (["pass"], 0)
+    with pytest.raises(UsageError, match=r"one ITLFile\.tlv of one node"):
+        await look(Place(lists=(home, away)), places[1])
     home.write_bytes(b"garbage")
     with pytest.raises(LabError, match="neither a trust list"):
-        await look(Place(lists=(home,)), Place(lists=(away,)))
+        await look(*places)
+
+
+@pytest.mark.parametrize("why", ["it is damaged", "nothing tells its type"])
+async def test_bundles_that_an_import_would_refuse_bring_nothing(
+    tmp_path, source, destination, why
+):
+    home, away, shared = tmp_path / "phone.tlv", tmp_path / "away.tlv", tmp_path / "shared"
+    home.write_bytes(source.itl())
+    away.write_bytes(destination.itl())
+    shared.mkdir()
+    (shared / "recovery.der").write_bytes(destination.recovery.certificate)
+    other = destination.callmanager.certificate
+    (shared / "more.p12").write_bytes(other[:64] if why == "it is damaged" else other)
+    bundles = read_bundles([shared], [])
+    found = await look(Place(lists=(home,)), Place(lists=(away,)), bundles=(bundles, []))
+    assert results(found, "source.bundles") == ["warn"]
+    assert found.exit_code == 1
+    assert any("more.p12" in line for one in found.findings for line in one.evidence)
 
 
 async def test_nothing_named_is_nothing_told():
@@ -365,6 +388,15 @@ async def test_nothing_named_is_nothing_told():
     assert found.exit_code == 3
     for check in ("source.lists", "destination.lists", "tvs.reachable", "way-back", "move"):
         assert results(found, check) == ["could not tell"]
+
+
+async def test_ports_of_ipv6_addresses_can_be_told_from_them(ready):
+    silent = Place(tftp=(("::1", 1),), tvs=(TvsServer("::1", 1),))
+    found = await look(silent, ready[1], timeout_seconds=0.1)
+    told = [finding.text for finding in found.findings]
+    assert any(text.startswith("tftp [::1]:1: ") for text in told)
+    assert any(text.startswith("TVS [::1]:1 cannot be asked") for text in told)
+    assert as_values(found)["tvs"] == ["[::1]:1"]
 
 
 def test_places_are_written_with_commas():

@@ -7,18 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from itl.difference import Reaction, react
+from itl.limits import MAX_CERTIFICATES, MAX_LIST_OCTETS
+from itl.names import same_name
 from itl.roles import Role
 from itl.trustlist import CTL_FILENAME, ITL_FILENAME, parse_trust_list
 from lab.phone.cache import recall, remember
 from lab.phone.trust import (
-    MAX_LIST_BYTES,
     Answer,
     Held,
     Outcome,
     Reason,
     judge_file,
     judge_list,
-    same_name,
     tvs_certificates,
     wants_signed,
 )
@@ -85,8 +86,24 @@ def test_a_list_of_the_other_kind_is_refused(source):
 def test_a_list_phones_cannot_load_is_refused(source):
     records = [(Role.SAST, source.recovery)] * 60
     data = source.itl(records=records)
-    assert len(data) > MAX_LIST_BYTES
+    assert len(data) > MAX_LIST_OCTETS
     assert refused(judge_list(holding(), ITL_FILENAME, data), Reason.TOO_LONG)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_list_with_more_certificates_than_phones_can_load_is_refused(source, more):
+    records = [(Role.SAST, source.recovery)] * (MAX_CERTIFICATES + more)
+    data = source.itl(records=records)
+    assert len(data) < MAX_LIST_OCTETS
+    held = holding(itl=source.itl())
+    verdict = judge_list(held, ITL_FILENAME, data)
+    reaction, _ = react(held.itl, parse_trust_list(data))
+    if more:
+        assert refused(verdict, Reason.TOO_MANY)
+        assert reaction is Reaction.REFUSES
+    else:
+        assert installed(verdict, Reason.HELD_SIGNER)
+        assert reaction is Reaction.ACCEPTS
 
 
 def test_a_sha1_phone_refuses_sha512_and_others_take_it(source):
@@ -377,7 +394,10 @@ def test_a_list_and_an_answer_in_the_other_style_are_understood(source, destinat
         ("CN=a;O=b", "O=b,CN=a", True),
         ("CN=a;O=b", "O=b,CN=a,emailAddress=x", True),
         ("CN=a;O=b", "CN=a", False),
-        ("CN=a", "CN=A", False),
+        ("CN=a", "cn = A", True),
+        ("CN=a;O=b, c", "O=b, c,CN=a", True),
+        ("CN=a;O=b, c", "CN=a;O=b, d", False),
+        ("UID=a", "UID=b", False),
         ("x", "y", False),
         ("x", "", False),
     ],

@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import load_der_x509_certificate
 from msgspec.structs import replace
 
 from conf.settings import load_settings
-from itl.certificates import describe, load_certificates, serial_octets
+from itl.certificates import load_certificates, serial_octets
 from lab.policy import answer_policy
 from tests.tvs.certificates import NOW, Made, make
 from tvs.answers import DEFAULT_ROLES, Answer, AnswerPolicy, DeviceOverride, answer
@@ -247,7 +248,7 @@ def test_version_1_certificates_with_sha_1_make_no_difference(rsa_keys, program,
             run = [openssl, *command.split()]
             subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, timeout=20)
     root, leaf = (load_certificates((tmp_path / f"{n}.pem").read_bytes()) for n in ("root", "leaf"))
-    assert describe(leaf[0]).signature_hash == "sha1"
+    assert load_der_x509_certificate(leaf[0]).signature_hash_algorithm.name == "sha1"
     entry = entry_of(root[0], type=None, stores=("tomcat-trust",), source="a test")
     request = Request(Command.VERIFY_REQUEST, SESSION, certificate=leaf[0])
     found = asked(request, entry, ca="chain")
