@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lab.cli.main import run
 from tests.bundles.samples import stored
 from tvs.changes import Change, StoreChangedError, UnknownReceiptError, new_receipt
-from tvs.schema import StoreError, build, connect
+from tvs.schema import StoreError, build, connect, connected_to_read
 from tvs.snapshot import Entry, entry_of
 from tvs.store import STORE_FILE, TrustStore
 
@@ -211,6 +211,33 @@ def test_a_failed_migration_leaves_the_old_version(tmp_path, entries, monkeypatc
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         columns = [row[1] for row in connection.execute("PRAGMA table_info(certificate)")]
         assert "cluster" not in columns
+
+
+def test_what_is_read_without_a_lock_was_not_written_meanwhile(store, entries, monkeypatch):
+    """As where the folder is another user's."""
+    put(store, entries[0])
+    unlocked = connected_to_read(store.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        assert store.entries() == [entries[0]]
+        unlocked.__enter__().execute("SELECT der FROM certificate").fetchall()
+    put(store, entries[1])
+    with pytest.raises(StoreError, match="written to while it was read; try again"):
+        unlocked.__exit__(None, None, None)
+
+
+def test_an_older_schema_is_not_migrated_where_nothing_can_be_written(
+    tmp_path, entries, monkeypatch
+):
+    path = tmp_path / "store.sqlite3"
+    version_one(path, entries[0])
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StoreError, match="written by an earlier trustlab"):
+        TrustStore.open(path)
+    path.unlink()
+    with pytest.raises(StoreError, match=r"store\.sqlite3: No such file"):
+        TrustStore.open(path)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_what_is_no_store_of_ours_is_refused(tmp_path):
