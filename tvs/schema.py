@@ -239,13 +239,13 @@ def _back_up(path: Path, version: int) -> None:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     backup = path.with_name(f"{path.name}.v{version}.{stamp}.backup")
     draft = backup.with_name(f".{backup.name}")
-    source, copy = connect(path), sqlite3.connect(draft)
     try:
-        source.backup(copy)
-    finally:
-        copy.close()
-        source.close()
-    draft.rename(backup)
+        with closing(connect(path)) as source, closing(sqlite3.connect(draft)) as copy:
+            source.backup(copy)
+        draft.rename(backup)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _statements(script: str) -> list[str]:

@@ -213,6 +213,22 @@ def test_a_failed_migration_leaves_the_old_version(tmp_path, entries, monkeypatc
         assert "cluster" not in columns
 
 
+def test_a_backup_that_fails_leaves_nothing_and_the_old_version(tmp_path, entries):
+    path = tmp_path / "store.sqlite3"
+    version_one(path, entries[0])
+
+    def action() -> None:
+        with suppress(StoreError):
+            TrustStore.open(path)
+
+    with closing(connect(path)) as other:
+        other.execute("SELECT sha256 FROM certificate").fetchall()  # the log's index is there
+        there = {*tmp_path.iterdir()}
+        in_a_fork(lambda: (resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)), action()))
+        assert {*tmp_path.iterdir()} == there
+        assert other.execute("PRAGMA user_version").fetchone() == (1,)
+
+
 def test_what_is_read_without_a_lock_was_not_written_meanwhile(store, entries, monkeypatch):
     """As where the folder is another user's."""
     put(store, entries[0])
