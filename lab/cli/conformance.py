@@ -11,9 +11,9 @@ from cyclopts import App, Parameter
 
 from conf.files import write_whole
 from itl.certificates import load_certificates
-from lab.cli import terminal
+from lab.cli import reports, terminal
 from lab.cli.quantities import Positive
-from lab.conformance import list_suite, reports, sgn_suite, tftp_suite, tvs_suite
+from lab.conformance import list_suite, sgn_suite, tftp_suite, tvs_suite
 from lab.conformance.examination import Progress, chosen, examine
 from lab.conformance.model import Check, Report, Verdict
 from lab.conformance.tftp_wire import Known, TftpTarget, resolve

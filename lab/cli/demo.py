@@ -14,6 +14,7 @@ from rich.table import Table
 
 from lab.cli import terminal
 from lab.demo import Step, play
+from lab.text import clean
 
 EXIT_NO = 1
 EXIT_INTERRUPTED = 130
@@ -99,5 +100,5 @@ def _show(steps: Sequence[Step], *, secure: bool) -> None:
         table.add_column(heading, overflow="fold")
     for step in steps:
         cells = (step.name, step.asked, step.happened, step.why, "ok" if step.ok else "FAIL")
-        table.add_row(*map(terminal.clean, cells))
+        table.add_row(*map(clean, cells))
     terminal.console.print(table)

@@ -13,6 +13,8 @@ from conf import ConfError
 from itl import ItlError
 from lab import LabError
 from lab.cli import terminal
+from lab.endpoint import UsageError
+from lab.text import OCTETS
 from tftp import TftpError
 from tvs import TvsError
 
@@ -85,7 +87,8 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush
         return EXIT_UNKNOWN
     except OSError as error:
-        terminal.say(f"trustlab: {error}")
+        named = f"{error.filename}: {error.strerror}" if error.filename else error
+        terminal.say(f"trustlab: {named}")
         return EXIT_UNKNOWN
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -104,11 +107,14 @@ def _call(arguments: list[str]) -> object:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from group
+    except UnicodeEncodeError as error:  # neither the store nor JSON can hold such a name
+        line = error.object[error.object.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
+        raise UsageError(f"{line}: this text is not UTF-8") from None
 
 
 def main() -> None:
     """Enter from the shell; a locale that lacks a character gets its escape, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=OCTETS)
     sys.exit(run(sys.argv[1:]))

@@ -19,6 +19,7 @@ from lab.phone.fetch import FileServer
 from lab.phone.load import Load, boot_many
 from lab.phone.models import HTTP_PORT, Model
 from lab.phone.state import Phone, factory_reset, following_mac, load_phone, save_phone
+from lab.text import clean
 from tftp.client import RETRIES
 
 TFTP_PORT = 69
@@ -189,12 +190,10 @@ def _show(run: Boot) -> None:
         table.add_column(heading, overflow="fold")
     for asked in run.requests:
         answer = asked.text or f"{len(asked.data)} octets"
-        table.add_row(asked.name, asked.transport, terminal.clean(answer))
+        table.add_row(asked.name, asked.transport, clean(answer))
     for inquiry in run.inquiries:
         words = f"{inquiry.outcome} {inquiry.text}".strip()
-        table.add_row(
-            terminal.clean(inquiry.question.subject), f"TVS {inquiry.server}", terminal.clean(words)
-        )
+        table.add_row(clean(inquiry.question.subject), f"TVS {inquiry.server}", clean(words))
     terminal.console.print(table)
     for line in run.messages:
-        terminal.console.print(terminal.clean(line.line()))
+        terminal.console.print(clean(line.line()))

@@ -21,6 +21,7 @@ from lab.preflight.findings import Result
 from lab.preflight.places import parse_place
 from lab.preflight.report import as_html, as_values
 from lab.preflight.simulation import Simulation, simulate
+from lab.text import OCTETS, clean
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -104,7 +105,7 @@ def preflight(
 
     found, simulation = trio.run(run)
     if html is not None:
-        write_whole(html, as_html(found, simulation).encode(), mode=0o644)
+        write_whole(html, as_html(found, simulation).encode("utf-8", OCTETS), mode=0o644)
     if json:
         terminal.emit(as_values(found, simulation, octets=octets))
     else:
@@ -121,7 +122,7 @@ def _show(found: Preflight, simulation: Simulation | None) -> None:
         table.add_column(heading, overflow="fold")
     for finding in sorted(found.findings, key=lambda one: _ORDER.index(one.result)):
         cells = (str(finding.result), finding.check, finding.text, finding.remedy)
-        table.add_row(*map(terminal.clean, cells))
+        table.add_row(*map(clean, cells))
     terminal.console.print(table)
     if simulation is not None:
         terminal.console.print(

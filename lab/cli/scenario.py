@@ -16,6 +16,7 @@ from lab.cli.receipts import table
 from lab.scenarios.judgement import Conduct, Met, judge
 from lab.scenarios.model import Scenario, ScenarioError, find_scenario, shipped
 from lab.scenarios.rehearsal import stages
+from lab.text import clean
 from lab.timeline import read_events
 
 app = App(
@@ -62,20 +63,20 @@ def show(name: str, *, json: Json = False) -> int:
         terminal.emit(msgspec.to_builtins(scenario))
         return 0
     say = terminal.console.print
-    say(f"{scenario.name}: {terminal.clean(scenario.title)}", style="bold", soft_wrap=True)
-    say(terminal.clean(scenario.why), soft_wrap=True)
-    say(f"source: {terminal.clean(scenario.source)}", soft_wrap=True)
+    say(f"{scenario.name}: {clean(scenario.title)}", style="bold", soft_wrap=True)
+    say(clean(scenario.why), soft_wrap=True)
+    say(f"source: {clean(scenario.source)}", soft_wrap=True)
     say(f"a {scenario.model} in a {'secure' if scenario.secure else 'non-secure'} cluster")
     say("\nfaults", style="bold")
     for fault in scenario.fault:
         plain = msgspec.to_builtins(fault)
         boots = ", ".join(str(number) for number in plain.pop("boots"))
         told = ", ".join(f"{key} {_plain(value)}" for key, value in plain.items() if value != ())
-        say(f"  boot {boots}: {terminal.clean(told)}", soft_wrap=True)
+        say(f"  boot {boots}: {clean(told)}", soft_wrap=True)
     say("\na correct phone", style="bold")
     for expectation in scenario.expect:
         mark = "" if expectation.standing == "required" else " (assumed)"
-        say(f"  {terminal.clean(expectation.text)}{mark}", soft_wrap=True)
+        say(f"  {clean(expectation.text)}{mark}", soft_wrap=True)
     return 0
 
 
@@ -137,7 +138,7 @@ def _tell(conduct: Conduct, *, json: bool) -> None:
     for one in conduct.judged:
         if one.met is not Met.MET:
             told = Text(f"    {one.met.value}: ", COLOURS[one.met])
-            told.append(terminal.clean(f"{one.expectation.text}: {one.reason}"))
+            told.append(clean(f"{one.expectation.text}: {one.reason}"))
             if one.expectation.standing == "assumed":
                 told.append(" (assumed: not counted)")
             terminal.console.print(told, soft_wrap=True)

@@ -11,6 +11,7 @@ from conf.running import is_running, read_record
 from lab.cli import terminal
 from lab.endpoint import written
 from lab.health import examine
+from lab.text import clean
 
 EXIT_WELL = 0
 EXIT_UNWELL = 1  # the two codes a container's HEALTHCHECK knows
@@ -44,12 +45,12 @@ def status(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
             word = "ok" if finding.ok else "NOT OK"
             terminal.console.print(
                 f"{finding.service:5} {written(finding.place):22} {word:7} "
-                f"{terminal.clean(finding.found)} ({finding.milliseconds:g} ms)",
+                f"{clean(finding.found)} ({finding.milliseconds:g} ms)",
                 soft_wrap=True,
             )
         if record.kept is not None:
             kept = f"what is on disk is not in force, and what was there before is: {record.kept}"
-            terminal.console.print(terminal.clean(kept), soft_wrap=True)
+            terminal.console.print(clean(kept), soft_wrap=True)
         terminal.console.print(f"pid {record.pid}: {'well' if well else 'unwell'}")
     return EXIT_WELL if well else EXIT_UNWELL
 

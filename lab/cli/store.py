@@ -23,6 +23,7 @@ from lab.cli.receipts import add as add_row
 from lab.cli.receipts import common_name, note, print_line, table
 from lab.cli.selection import EVERYTHING, NotHeldError, Selection, held
 from lab.policy import answer_policy
+from lab.text import clean
 from tvs.answers import AnswerPolicy
 from tvs.bundles import encode
 from tvs.changes import Change, new_receipt
@@ -65,17 +66,17 @@ def add(
     if type_name is not None and type_name not in CERTIFICATE_TYPES:
         raise ConfError(f"--type {type_name}: known are {', '.join(CERTIFICATE_TYPES)}")
     ders = load_certificates(certificate.read_bytes())
-    source = f"added from {certificate.name}"
+    name = clean(certificate.name)
     with _opened() as (opened, policy):
         changes = []
         for der in dict.fromkeys(ders):
-            entry = entry_of(der, type=type_name, stores=stores, source=source)
+            entry = entry_of(der, type=type_name, stores=stores, source=f"added from {name}")
             before = opened.find(entry.sha256)
             if before is not None:
                 known = before.stores | entry.stores
                 entry = replace(entry, stores=known, type=type_name or before.type)
-            changes.append(Change(entry, before, file=certificate.name))
-        opened.apply(changes, new_receipt("add", str(certificate)))
+            changes.append(Change(entry, before, file=name))
+        opened.apply(changes, new_receipt("add", clean(str(certificate))))
     for change in changes:
         if json:
             terminal.emit(entry_json(change.after, policy))

@@ -16,6 +16,7 @@ from conf.files import write_whole
 from lab.cli import terminal
 from lab.cli.quantities import Positive
 from lab.endpoint import UsageError, parse_endpoint
+from lab.text import clean
 from tftp.client import MAX_BYTES, get, put
 from tftp.client import Progress as Told
 
@@ -179,7 +180,7 @@ def _shown(name: str, *, quiet: bool) -> Iterator[Told | None]:
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=terminal.messages) as progress:
-        task = progress.add_task(terminal.clean(name), total=None)
+        task = progress.add_task(clean(name), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

@@ -13,6 +13,7 @@ from itl.certificates import describe
 from lab.cli import terminal
 from lab.daemon import Running
 from lab.endpoint import written
+from lab.text import clean
 
 
 def program() -> str:
@@ -29,7 +30,7 @@ def show_node(node: Node) -> None:
     """Print what a node is and which certificates it has."""
     mode = "secure" if node.secure else "non-secure"
     terminal.console.print(
-        f"node {node.host} ({node.address}) of the {mode} cluster {terminal.clean(node.cluster)}, "
+        f"node {node.host} ({node.address}) of the {mode} cluster {clean(node.cluster)}, "
         f"lists signed by {node.list_signer}, in {node.state}"
     )
     table = Table("certificate", "subject", "valid until", "SHA-256", box=None, pad_edge=False)
@@ -37,7 +38,7 @@ def show_node(node: Node) -> None:
         certificate = describe(der)
         table.add_row(
             name,
-            terminal.clean(certificate.subject),
+            clean(certificate.subject),
             f"{certificate.not_after:%Y-%m-%d}",
             certificate.sha256[:16] + "…",
         )

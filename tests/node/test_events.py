@@ -68,3 +68,13 @@ def test_lines_of_one_round_are_written_together_and_soon(tmp_path: Path) -> Non
 
     trio.run(serve)
     assert numbers() == list(range(51))
+
+
+def test_a_name_that_is_not_utf8_ends_nothing(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", max_bytes=1_000, kept_files=1)
+    log.report(
+        {"event": "plane.refused", "reason": os.fsdecode(b"a\xff.json"), "names": ["\udc80"]}
+    )
+    log.close()
+    event = json.loads((tmp_path / "events.jsonl").read_bytes().decode())
+    assert (event["reason"], event["names"]) == (r"a\xff.json", [r"\x80"])
