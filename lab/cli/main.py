@@ -11,16 +11,12 @@ from cyclopts import App, CycloptsError, Parameter
 
 from conf import ConfError
 from itl import ItlError
-from lab import LabError
+from lab import LabError, exits
 from lab.cli import terminal
 from lab.endpoint import UsageError
 from lab.text import OCTETS
 from tftp import TftpError
 from tvs import TvsError
-
-EXIT_USAGE = 2
-EXIT_UNKNOWN = 3
-EXIT_INTERRUPTED = 130
 
 GROUPS = {
     "init": "lab.cli.node:init",
@@ -79,19 +75,19 @@ def run(arguments: list[str]) -> int:
         result = _call(arguments)
     except CycloptsError as error:
         terminal.say(f"trustlab: {error}")
-        return EXIT_USAGE
+        return exits.USAGE
     except (ConfError, ItlError, TvsError, TftpError, LabError) as error:
         terminal.say(f"trustlab: {error}")
         return error.exit_code
     except BrokenPipeError:  # as in `| head`: nobody reads on, which is no news
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush
-        return EXIT_UNKNOWN
+        return exits.UNKNOWN
     except OSError as error:
         named = f"{error.filename}: {error.strerror}" if error.filename else error
         terminal.say(f"trustlab: {named}")
-        return EXIT_UNKNOWN
+        return exits.UNKNOWN
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return exits.INTERRUPTED
     return result if isinstance(result, int) else 0
 
 

@@ -13,6 +13,7 @@ from conf.creation import Request, create_node
 from conf.identity import load_node
 from conf.settings import load_settings
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.cli.welcome import show_node, show_running
 from lab.daemon import Running, run_daemon
 from lab.scenarios.model import find_scenario
@@ -27,12 +28,12 @@ def init(
     node: str,
     address: str,
     cluster: str | None = None,
-    secure: Annotated[bool, Parameter(negative="")] = False,
+    secure: Flag = False,
     signer: Literal["itlrecovery", "callmanager"] | None = None,
     identity: Annotated[list[str] | None, Parameter(negative="")] = None,
-    callmanager_ecdsa: Annotated[bool, Parameter(negative="")] = False,
+    callmanager_ecdsa: Flag = False,
     join: Path | None = None,
-    force: Annotated[bool, Parameter(negative="")] = False,
+    force: Flag = False,
 ) -> int:
     """Create a node: its identities, an empty trust store, a TFTP root, a settings file.
 
@@ -98,8 +99,8 @@ def serve(
     tls_profile: Literal["modern", "legacy"] | None = None,
     workers: int | None = None,
     scenario: str | None = None,
-    lab: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    lab: Flag = False,
+    json: Flag = False,
 ) -> int:
     """Serve the node: TVS on tcp 2445, TFTP on udp 69, until Ctrl-C or SIGTERM.
 

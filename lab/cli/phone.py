@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import trio
 from cyclopts import App, Parameter
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lab.cli import terminal
-from lab.cli.quantities import Positive
+from lab.cli.arguments import Flag, Positive
 from lab.endpoint import UsageError, parse_endpoint
 from lab.phone.boot import Boot, boot
 from lab.phone.fetch import FileServer
@@ -62,7 +61,7 @@ class BootOptions:
     mac: str | None = None
     model: str | None = None
     http_port: int | None = None
-    bare_ctl: Annotated[bool, Parameter(negative="")] = False
+    bare_ctl: Flag = False
     timeout_seconds: Positive = 5.0
     retries: int = RETRIES
 
@@ -95,7 +94,7 @@ def boot_command(
     *,
     count: int = 1,
     rate: Positive = 50.0,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     """Reset phones: they fetch their lists and their configuration, and believe them or not.
 

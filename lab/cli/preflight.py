@@ -10,8 +10,8 @@ from rich.table import Table
 
 from conf.files import write_whole
 from lab.cli import terminal
+from lab.cli.arguments import Flag, Positive
 from lab.cli.passwords import Passwords
-from lab.cli.quantities import Positive
 from lab.endpoint import UsageError
 from lab.phone.models import model as model_named
 from lab.phone.state import DEFAULT_MAC, DEFAULT_MODEL, parse_mac
@@ -22,8 +22,6 @@ from lab.preflight.places import parse_place
 from lab.preflight.report import as_html, as_values
 from lab.preflight.simulation import Simulation, simulate
 from lab.text import OCTETS, clean
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def preflight(

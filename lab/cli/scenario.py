@@ -3,14 +3,15 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import trio
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.text import Text
 
+from lab import exits
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.cli.receipts import add as add_row
 from lab.cli.receipts import table
 from lab.scenarios.judgement import Conduct, Met, judge
@@ -24,11 +25,10 @@ app = App(
     help="Servers that misbehave on purpose, and what a correct phone must do then.",
 )
 COLOURS = {Met.MET: "green", Met.NOT_MET: "red", Met.NOT_OBSERVED: "yellow"}
-Json = Annotated[bool, Parameter(negative="")]
 
 
 @app.command(name="list")
-def list_scenarios(*, json: Json = False) -> int:
+def list_scenarios(*, json: Flag = False) -> int:
     """List the scenarios that come with the program.
 
     Parameters
@@ -48,7 +48,7 @@ def list_scenarios(*, json: Json = False) -> int:
 
 
 @app.command
-def show(name: str, *, json: Json = False) -> int:
+def show(name: str, *, json: Flag = False) -> int:
     """Show a scenario: its faults, what a phone must do, why, and where that is known from.
 
     Parameters
@@ -85,7 +85,7 @@ def _plain(value: object) -> str:
 
 
 @app.command
-def run(*names: str, events: Json = False, json: Json = False) -> int:
+def run(*names: str, events: Flag = False, json: Flag = False) -> int:
     """Play scenarios with an emulated phone, or judge the phones that met one at a daemon.
 
     Without a name the whole catalogue is played, on throw-away nodes on loopback. Exit codes: 0
@@ -146,6 +146,6 @@ def _tell(conduct: Conduct, *, json: bool) -> None:
 
 def _worst(conducts: Sequence[Conduct]) -> int:
     codes = {conduct.exit_code for conduct in conducts}
-    if 1 in codes:
-        return 1
-    return 3 if 3 in codes or not conducts else 0  # noqa: PLR2004  the exit code of "could not tell"
+    if exits.NO in codes:
+        return exits.NO
+    return exits.UNKNOWN if exits.UNKNOWN in codes or not conducts else 0

@@ -12,7 +12,7 @@ import pytest
 
 from lab.cli import terminal
 from lab.cli.main import GROUPS
-from tests.daemons import PROGRAM, new_node, trustlab
+from tests.daemons import PROGRAM, trustlab
 
 
 @pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x9b", "\u202e", "\u2028", "\u2029"])
@@ -60,33 +60,6 @@ def test_a_pipe_that_nobody_reads_is_neither_yes_nor_no(arguments: list[str]) ->
         process.stdout.close()  # as in `| head`
         _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (3, "")
-
-
-def test_a_name_that_is_not_utf8_is_shown_in_one_way_and_never_a_traceback(tmp_path: Path) -> None:
-    state = new_node(tmp_path / "node")
-    folder = tmp_path / os.fsdecode(b"\xff")
-    folder.mkdir()
-    certificate = folder / os.fsdecode(b"a\xffb.pem")
-    certificate.write_bytes((state / "identities" / "CAPF.pem").read_bytes())
-    shown = f"{tmp_path}/\\xff/a\\xffb.pem"
-    added = trustlab("store", "add", certificate, "--store", "CAPF-trust", "--json", state=state)
-    assert (added.returncode, json.loads(added.stdout)["source"]) == (0, r"added from a\xffb.pem")
-    receipt = trustlab("bundle", "receipts", "--json", state=state).stdout
-    assert json.loads(receipt)["place"] == shown
-    assert r"a\xffb.pem" in trustlab("store", "list", state=state).stdout
-    missing = trustlab("store", "verify", f"{certificate}.no", state=state)
-    assert (missing.returncode, missing.stderr) == (
-        3,
-        f"trustlab: {shown}.no: No such file or directory\n",
-    )
-    nowhere = trustlab("itl", os.fsdecode(b"\xff"))
-    assert r'"\xff"' in nowhere.stderr
-    init = ("init", "--cluster", "alpha", "--node", "pub", "--address", "127.0.0.1")
-    made = trustlab(*init, state=folder / "node")
-    assert (made.returncode, made.stderr) == (
-        2,
-        f"trustlab: {tmp_path}/\\xff/node: this text is not UTF-8\n",
-    )
 
 
 def test_the_overview_has_a_line_for_every_command() -> None:
