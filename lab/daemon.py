@@ -25,7 +25,6 @@ from lab.events import EVENTS_FILE, EventLog, Reader
 from lab.health import tell_manager
 from lab.log import Log, log_writer
 from lab.metrics import Gauges, Metrics
-from lab.metrics_endpoint import serve_metrics
 from lab.plane import TrustPlane, with_tvs_identities
 from lab.process import allow_all_descriptors, settle
 from lab.reload import taken_up
@@ -205,6 +204,8 @@ class _Daemon:
                 lost=lambda: self.log.lost,
             )
             self.metrics.registry.register(gauges)
+            from lab.metrics_endpoint import serve_metrics  # noqa: PLC0415  as for HTTP
+
             yield partial(serve_metrics, ports.scrapes, text=self.metrics.text, stop=stop)
 
     def _counted(self) -> list[Counted]:

@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from importlib import metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +19,8 @@ from tftp import TftpError
 from tvs import TvsError
 
 GROUPS = {
-    "init": "lab.cli.node:init",
-    "serve": "lab.cli.node:serve",
+    "init": "lab.cli.init:init",
+    "serve": "lab.cli.serve:serve",
     "status": "lab.cli.status:status",
     "config": "lab.cli.config:app",
     "identity": "lab.cli.identity:app",
@@ -43,7 +43,8 @@ GROUPS = {
 app = App(
     name="trustlab",
     help="The trust plane of Cisco IP phones on one lab machine.",
-    version=lambda: metadata.version("trustlab"),
+    # looking it up takes a tenth of a short command's time, and few ask
+    version=lambda: str(import_module("importlib.metadata").version("trustlab")),
     result_action="return_value",
     console=terminal.help_pages,
 )

@@ -5,15 +5,18 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from conf.identity import Node
 from itl.certificates import describe
 from lab.cli import terminal
-from lab.daemon import Running
 from lab.endpoint import written
 from lab.text import clean
+
+if TYPE_CHECKING:
+    from lab.daemon import Running
 
 
 def program() -> str:
@@ -45,7 +48,7 @@ def show_node(node: Node) -> None:
     terminal.console.print(table)
 
 
-def show_running(running: Running) -> None:
+def show_running(running: "Running") -> None:
     """Print the table of a daemon that is ready, and three commands that work as printed.
 
     The commands are left out under a service manager: nobody sits in front of it.

@@ -12,9 +12,6 @@ from types import ModuleType
 
 import pytest
 
-from lab.scenarios.model import parse_scenario
-from lab.scenarios.rehearsal import MAC
-
 PROJECT = Path(__file__).parents[2]
 MADE_WHEN_BUILT = {"reference/command-line", "reference/settings"}
 WRITTEN = [
@@ -137,13 +134,6 @@ def test_every_event_stands_in_the_reference() -> None:
     table = page.partition("| event | tells |")[2]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     assert {name for row in rows for name in re.findall("`([^`]+)`", row)} == told
-
-
-def test_the_example_of_a_scenario_is_one_and_concerns_the_emulated_phone() -> None:
-    page = (PROJECT / "docs" / "fault-scenarios.md").read_text(encoding="utf-8")
-    (written,) = re.findall(r"(?ms)^```toml\n(.*?)^```$", page)
-    scenario = parse_scenario(written.encode(), "example")
-    assert MAC in scenario.fault[0].phones
 
 
 def example(kind: str) -> str:
