@@ -7,6 +7,7 @@ import pytest
 import trio
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
+from trio.testing import wait_all_tasks_blocked
 
 from tests.tvs.certificates import NOW, make
 from tests.tvs.conftest import read_message, shaken
@@ -208,7 +209,7 @@ async def test_stop_lets_a_request_end_and_an_idle_client_go(serve) -> None:
         await idle.verify(certificate=tvs.trusted.der)
         request = verify_octets(tvs.trusted.der)
         busy._tls.send(request[:50])
-        await trio.sleep(0.1)
+        await wait_all_tasks_blocked()  # the server has them
         begin = trio.current_time()
         tvs.stop.set()
         with trio.fail_after(1):
@@ -225,7 +226,7 @@ async def test_stop_lets_a_request_end_and_an_idle_client_go(serve) -> None:
 async def test_a_drain_ends_by_its_deadline(serve) -> None:
     async with serve(drain_seconds=0.3) as tvs, connect("127.0.0.1", tvs.port) as stuck:
         stuck._tls.send(verify_octets(tvs.trusted.der)[:50])
-        await trio.sleep(0.1)
+        await wait_all_tasks_blocked()  # the server has them
         tvs.stop.set()
         with trio.fail_after(1):
             assert await stuck._receive() == b""
