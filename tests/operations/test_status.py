@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conf.identity import encode_identity, identity_file
+from conf.running import read_record
 from conf.selfsigned import self_signed
 from lab.cli.main import run
 from tests.daemons import Daemon, serving, trustlab
@@ -40,6 +41,12 @@ def test_a_daemon_that_is_well(daemon: Daemon, capsys: pytest.CaptureFixture[str
     words = trustlab("status", state=daemon.state).stdout
     assert words.count(" ok ") == 4
     assert f"pid {daemon.process.pid}: well" in words
+
+
+def test_no_endpoint_for_metrics_unless_it_is_asked_for(daemon: Daemon) -> None:
+    record = read_record(daemon.state)
+    assert record is not None
+    assert record.metrics is None
 
 
 def test_a_daemon_that_hangs_is_unwell(
