@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -72,8 +73,13 @@ def run_in_state(
 
 def run(arguments: list[str]) -> int:
     """Run the program with ``arguments``; answers its exit code."""
+    return guarded(lambda: _call(arguments))
+
+
+def guarded(action: Callable[[], object]) -> int:
+    """Call ``action``; answers its exit code, an error's after one line that says what it is."""
     try:
-        result = _call(arguments)
+        result = _with_first_error(action)
     except CycloptsError as error:
         terminal.say(f"trustlab: {error}")
         return exits.USAGE
@@ -93,12 +99,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _call(arguments: list[str]) -> object:
-    """Call the command; of several errors of its tasks the first one counts."""
     if not arguments or arguments[0] in {"--help", "-h"}:
         for name in GROUPS:
             _ = app[name]  # the overview has a line of each, so each is read
+    return app.meta(arguments, exit_on_error=False, print_error=False)
+
+
+def _with_first_error(action: Callable[[], object]) -> object:
+    """Call ``action``; of several errors of its tasks the first one counts."""
     try:
-        return app.meta(arguments, exit_on_error=False, print_error=False)
+        return action()
     except BaseExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
