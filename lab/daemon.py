@@ -1,8 +1,6 @@
 """The daemon: opens the ports, wires the services to what they answer from, reloads, drains."""
 
-import os
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, suppress
@@ -20,18 +18,16 @@ from conf.running import RunRecord, claim, write_record
 from conf.settings import Settings, load_settings
 from lab import systemd
 from lab.catalog import tftp_keywords
-from lab.doors import Door, open_doors, serve_doors, warn
+from lab.doors import Door, serve_doors, warn
 from lab.events import EVENTS_FILE, EventLog, Reader
 from lab.health import tell_manager
 from lab.log import Log, log_writer
 from lab.metrics import Gauges, Metrics
-from lab.metrics_endpoint import serve_metrics
 from lab.plane import TrustPlane, with_tvs_identities
+from lab.ports import Ports, open_ports
 from lab.process import allow_all_descriptors, settle
 from lab.reload import taken_up
-from lab.sockets import address_of, bind_udp, open_tcp
-from lab.web import Web, open_web
-from lab.workers import Counted, Worker, counted
+from lab.workers import Counted, Worker, counted, run_workers
 from tftp.server import serve_tftp
 from tvs.server import Counters
 
@@ -90,26 +86,6 @@ async def run_daemon(
 
 
 @dataclass
-class _Ports:
-    """What is listened on, until the services have taken it over."""
-
-    doors: list[Door]
-    datagrams: socket.socket
-    web: Web
-    scrapes: socket.socket | None
-
-    def record(self) -> RunRecord:
-        return RunRecord(
-            pid=os.getpid(),
-            tvs=address_of(self.doors[0].listeners[0].socket.getsockname()),
-            tftp=address_of(self.datagrams.getsockname()),
-            http=self.web.address("http"),
-            https=self.web.address("https"),
-            metrics=address_of(self.scrapes.getsockname()) if self.scrapes else None,
-        )
-
-
-@dataclass
 class _Daemon:
     state: Path
     overrides: dict[str, object]
@@ -134,7 +110,7 @@ class _Daemon:
         return self._unread or self.plane.problem
 
     async def run(self) -> None:
-        ports = await self._open()
+        ports = await open_ports(self.state, self.plane.settings)
         record = ports.record()
         await self._announce(record)
         warn(self.plane, ports.doors, self.report)
@@ -166,7 +142,7 @@ class _Daemon:
                 nursery.cancel_scope.deadline = trio.current_time() + drain
 
     def _services(
-        self, ports: _Ports, mischief: "Mischief | None", stop: trio.Event
+        self, ports: Ports, mischief: "Mischief | None", stop: trio.Event
     ) -> Iterator[Start]:
         """What to start, in this order."""
         plane, report = self.plane, self.report
@@ -182,8 +158,8 @@ class _Daemon:
             counters=self.counters,
             mischief=mischief,
         )
-        for worker in self._workers_beside(ports.doors):
-            yield partial(worker.run, stop=stop, drain_seconds=drain)
+        self._workers = self._workers_beside(ports.doors)
+        yield partial(run_workers, self._workers, stop=stop, drain_seconds=drain)
         yield partial(
             serve_tftp,
             [ports.datagrams],
@@ -205,6 +181,8 @@ class _Daemon:
                 lost=lambda: self.log.lost,
             )
             self.metrics.registry.register(gauges)
+            from lab.metrics_endpoint import serve_metrics  # noqa: PLC0415  as for HTTP
+
             yield partial(serve_metrics, ports.scrapes, text=self.metrics.text, stop=stop)
 
     def _counted(self) -> list[Counted]:
@@ -214,24 +192,10 @@ class _Daemon:
         tvs = self.plane.settings.tvs
         # a worker that is started again later serves the doors that are there, not those to come
         doors_now = {"tvs.profile": tvs.profile, "tvs.legacy_port": tvs.legacy_port}
-        self._workers = [
+        return [
             Worker(number, doors, self.state, self.overrides | doors_now, self.report)
             for number in range(1, tvs.workers)
         ]
-        return self._workers
-
-    async def _open(self) -> _Ports:
-        """Every socket: systemd's where it passed one, else our own."""
-        settings = self.plane.settings
-        passed = systemd.inherited_sockets()
-        doors = await open_doors(settings, passed.get("tvs"))
-        datagrams = passed.get("tftp") or bind_udp(
-            "TFTP", settings.serve.address, settings.tftp.port
-        )
-        scrapes = passed.get("metrics")
-        if scrapes is None and settings.metrics.enabled:
-            scrapes = await open_tcp("metrics", settings.metrics.address, settings.metrics.port)
-        return _Ports(doors, datagrams, await open_web(self.state, settings, passed), scrapes)
 
     def _status(self) -> str:
         standing = (

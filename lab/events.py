@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from conf.files import open_or_make
+from lab.text import json_text
 
 Event: TypeAlias = Mapping[str, object]
 Reader: TypeAlias = Callable[[Event], None]
@@ -51,7 +52,10 @@ class EventLog:
     def report(self, event: Event) -> None:
         """Take one event; its time (RFC 3339, UTC, milliseconds) is added here."""
         stamped = {"time": self._now(), **event}
-        line = self._encode(stamped) + b"\n"
+        try:
+            line = self._encode(stamped) + b"\n"
+        except UnicodeEncodeError:  # the name of a file, for one, need not be UTF-8
+            line = f"{json_text(stamped)}\n".encode()
         if self._octets + len(line) > self._together:
             self._write()
         self._lines.append(line)

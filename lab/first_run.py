@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conf import ConfError
 from conf.creation import Request, create_node
 from conf.settings import SETTINGS_FILE, load_settings
 from lab.cli import terminal
-from lab.cli.main import run
+from lab.cli.main import guarded, run
+from lab.process import PRIVATE_UMASK
 from lab.sockets import PortError, bind_udp
 
 STATE = Path("var")
@@ -25,17 +25,17 @@ PHONE = "00005E005301"  # of the addresses for documents (RFC 7042, section 2.1.
 
 def main() -> int:
     """Create the node if there is none, choose the TFTP port, serve. Answers the exit code."""
-    os.umask(0o077)
-    try:
-        if not (STATE / SETTINGS_FILE).exists():
-            host = socket.gethostname() or "trustlab"
-            request = Request(cluster="lab", host=host, address="127.0.0.1", macs=(PHONE,))
-            create_node(STATE, request)
-            terminal.say(f"made a new node in {STATE}")
-        port = _tftp_port()
-    except ConfError as error:
-        terminal.say(f"trustlab: {error}")
-        return error.exit_code
+    os.umask(PRIVATE_UMASK)
+    return guarded(_serve)
+
+
+def _serve() -> int:
+    if not (STATE / SETTINGS_FILE).exists():
+        host = socket.gethostname() or "trustlab"
+        request = Request(cluster="lab", host=host, address="127.0.0.1", macs=(PHONE,))
+        create_node(STATE, request)
+        terminal.say(f"made a new node in {STATE}")
+    port = _tftp_port()
     with _own_terminal():
         return run(["--state", str(STATE), "serve", *port])
 

@@ -17,11 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
-import msgspec
-
-from lab.cli.terminal import clean
 from lab.events import Event
 from lab.health import DEVICE as HEALTH_DEVICE
+from lab.text import clean, json_text
 
 Level: TypeAlias = Literal["debug", "info", "warning"]
 Style: TypeAlias = Literal["text", "json"]
@@ -175,5 +173,5 @@ def _has_room(stream: TextIO) -> bool:
 
 def _plain(value: object) -> object:
     if isinstance(value, Mapping | list | tuple):
-        value = msgspec.json.encode(value).decode()
+        return json_text(value)
     return clean(value).replace("\n", " ") if isinstance(value, str) else value

@@ -89,7 +89,7 @@ class Metrics:
             held_back = event.get("held_back")
             count = 1 + held_back if isinstance(held_back, int) else 1
             self._problems.labels(_one_of(_PROBLEMS, event.get("outcome"))).inc(count)
-        elif name.startswith(("tftp.", "http", "https.")) and "file" in event:
+        elif name.startswith(("tftp.", "http.", "https.")) and "file" in event:
             self._read_transfer(name.partition(".")[0], event)
         elif name == "plane.refused":
             self._refused_changes.inc()

@@ -1,8 +1,9 @@
-"""What a process that serves phones sets for itself: open files, the garbage collector."""
+"""What a process sets for itself: the rights of its files, how many it opens, its collector."""
 
 import gc
 import resource
 
+PRIVATE_UMASK = 0o077
 YOUNG_OBJECTS = 10_000  # allocations between two collections of the youngest generation
 
 

@@ -15,7 +15,6 @@ from lab.events import Reader
 from lab.plane import TrustPlane
 from lab.sockets import address_of, open_tcp
 from tftp.admission import ReplyPolicy
-from tftp.http import serve_http
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,11 @@ class Web:
         self, plane: TrustPlane, *, report: Reader, policy: ReplyPolicy | None, stop: trio.Event
     ) -> Iterator[Callable[..., Awaitable[object]]]:
         """What to start in the daemon's nursery."""
+        if self.http is self.https is None:
+            return
+        # a tenth of a daemon's start and of its memory, for those who want it
+        from tftp.http import serve_http  # noqa: PLC0415
+
         drain = plane.settings.serve.drain_seconds
         serve = partial(
             serve_http, report=report, reply_policy=policy, stop=stop, drain_seconds=drain

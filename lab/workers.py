@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -164,3 +165,19 @@ class Worker:
         finally:
             if process.returncode is None:
                 process.kill()
+
+
+async def run_workers(
+    workers: Sequence[Worker],
+    *,
+    stop: trio.Event,
+    drain_seconds: float,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Keep all ``workers`` running, as :meth:`Worker.run`; they start side by side."""
+    async with trio.open_nursery() as running:
+        async with trio.open_nursery() as starting:
+            for worker in workers:
+                run = partial(worker.run, stop=stop, drain_seconds=drain_seconds)
+                starting.start_soon(running.start, run)
+        task_status.started()

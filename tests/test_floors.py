@@ -43,6 +43,12 @@ def test_imports_point_down(package: str) -> None:
         assert not roots & above, f"{path.relative_to(PROJECT)} imports {roots & above}"
 
 
+def test_nothing_below_the_command_line_imports_it() -> None:
+    above = {PROJECT / "lab" / "__main__.py", PROJECT / "lab" / "first_run.py"}
+    below = [path for path in modules("lab") if path.parent.name != "cli" and path not in above]
+    assert [path for path in below if any(n.startswith("lab.cli") for n in imports(path))] == []
+
+
 def test_the_formats_are_pure() -> None:
     for path in modules("itl"):
         names = imports(path)

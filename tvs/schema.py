@@ -8,6 +8,8 @@ before its transaction. ``user_version`` is the version of the schema, ``applica
 import os
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -76,9 +78,64 @@ class StoreError(TvsError):
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection to the existing file ``path``, in autocommit mode, usable from any thread."""
+    return _connected(path, "mode=rw")
+
+
+@contextmanager
+def connected_to_read(path: Path) -> Iterator[sqlite3.Connection]:
+    """The same for reading alone, also where nothing can be written: in a snapshot, for one.
+
+    There SQLite can make neither the log nor its index. A log with nothing in it is not needed: the
+    file is read as it is, and a StoreError raised if somebody wrote to it meanwhile.
+    """
+    # Not "mode=ro" where more is allowed: the last one out, if it may not write, leaves the log.
+    if writable(path):
+        with closing(connect(path)) as connection:
+            yield connection
+        return
+    before = _standing(path)
+    *_, logged = before
+    with closing(_connected(path, "mode=ro" if logged else "mode=ro&immutable=1")) as connection:
+        if logged:
+            _read_log(connection, path)
+        yield connection
+    if not logged and _standing(path) != before:
+        raise StoreError(f"{path}: written to while it was read; try again")
+
+
+def _read_log(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError as error:
+        log = f"its log {path.name}-wal holds changes"
+        raise StoreError(
+            f"{path}: {log}, and cannot be read: {error}: copy both files to a folder that can be"
+            " written"
+        ) from None
+
+
+def writable(path: Path) -> bool:
+    """Whether SQLite can make what it needs beside ``path`` to write to it."""
+    return os.access(path.parent, os.W_OK)
+
+
+def _standing(path: Path) -> tuple[int, ...]:
+    """A value that differs after every write to the file; its last item: the octets of the log."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
+    try:
+        logged = path.with_name(f"{path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        logged = 0
+    return status.st_ino, status.st_size, status.st_mtime_ns, logged
+
+
+def _connected(path: Path, how: str) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",
+            f"{path.absolute().as_uri()}?{how}",
             uri=True,
             timeout=BUSY_SECONDS,
             isolation_level=None,
@@ -95,8 +152,16 @@ def prepare(path: Path) -> None:
 
     A missing one is created, whole or not at all. An older one is migrated, after a copy of it
     went to ``NAME.vN.TIME.backup`` beside it. Raises StoreError for a file that is something else
-    or was written by a later trustlab.
+    or was written by a later trustlab, or where that cannot be written.
     """
+    if not writable(path):
+        with connected_to_read(path) as connection:
+            if (version := _version(connection, path)) < VERSION:
+                raise StoreError(
+                    f"{path}: written by an earlier trustlab (schema {version}), and cannot be"
+                    " migrated: its folder cannot be written"
+                )
+        return
     if not path.exists():
         _create(path)
     connection = connect(path)
@@ -176,13 +241,13 @@ def _back_up(path: Path, version: int) -> None:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     backup = path.with_name(f"{path.name}.v{version}.{stamp}.backup")
     draft = backup.with_name(f".{backup.name}")
-    source, copy = connect(path), sqlite3.connect(draft)
     try:
-        source.backup(copy)
-    finally:
-        copy.close()
-        source.close()
-    draft.rename(backup)
+        with closing(connect(path)) as source, closing(sqlite3.connect(draft)) as copy:
+            source.backup(copy)
+        draft.rename(backup)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _statements(script: str) -> list[str]:

@@ -106,7 +106,6 @@ async def _watch_deadlines(service: Service, lobby: Lobby) -> None:
             session.expire()
         late = lobby.overdue(now - service.limits().handshake_seconds)
         for guest in late:
-            service.counters.timed_out += 1
             service.report_problem(
                 device=None,
                 peer=guest.peer,

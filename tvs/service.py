@@ -36,32 +36,14 @@ Report: TypeAlias = Callable[[Mapping[str, object]], None]
 
 @dataclass
 class Counters:
-    """What happened since the start; only ever counted up, but for ``open``.
+    """Connections ``open`` now, and handshakes since the start.
 
-    ``versions`` counts completed handshakes by TLS version ("TLSv1.2").
+    ``versions`` counts those that were completed, by TLS version ("TLSv1.2").
     """
 
     open: int = 0
-    accepted: int = 0
-    refused: int = 0
-    handshakes: int = 0
     handshakes_failed: int = 0
-    timed_out: int = 0
-    malformed: int = 0
-    dropped: int = 0
-    trusted: int = 0
-    not_trusted: int = 0
-    unknown_commands: int = 0
     versions: Counter[str] = field(default_factory=Counter)
-
-    def count_answer(self, verdict: str) -> None:
-        """Count an answer by its verdict."""
-        if verdict == "trusted":
-            self.trusted += 1
-        elif verdict == "not trusted":
-            self.not_trusted += 1
-        else:
-            self.unknown_commands += 1
 
 
 @dataclass(eq=False)
@@ -101,10 +83,7 @@ class Service:
     def admit(self, address: str) -> str | None:
         """Count a new connection from ``address``, or say in words why it is refused."""
         refusal = self.connections.admit(address, self.limits())
-        if refusal:
-            self.counters.refused += 1
-        else:
-            self.counters.accepted += 1
+        if not refusal:
             self.counters.open += 1
         return refusal
 

@@ -63,7 +63,6 @@ class Session:
         except _CutOffError as cut:
             self._tell_cut(str(cut))
         except MessageError as error:
-            service.counters.malformed += 1
             self._problem("malformed", str(error))
         except SSL.SysCallError as error:
             self._lost(str(error.args[-1]))
@@ -116,7 +115,6 @@ class Session:
                     break
         finally:
             service.unfinished.pop(self, None)
-        service.counters.handshakes += 1
         service.counters.versions[tls.get_protocol_version_name()] += 1
         self._tls = tls
         return tls
@@ -183,7 +181,6 @@ class Session:
                 self._enter("delay", reply.delay_seconds + 1)
                 await wait_for(float(reply.delay_seconds))
         await self._write(tls, octets)
-        service.counters.count_answer(found.verdict)
         if self._facts is None:
             self._facts = session_facts(tls)
         milliseconds = round((perf_counter() - started) * 1000, 3)
@@ -213,13 +210,10 @@ class Session:
             await wait_for(wanted)
 
     def _tell_cut(self, why: str) -> None:
-        counters = self._service.counters
         if why == "overdue":
             if self._phase != "idle":  # that is how a phone's silence usually ends
-                counters.timed_out += 1
                 self._problem("timed out", _OVERDUE[self._phase])
         elif why != "stopped":
-            counters.dropped += 1
             self._problem("dropped", why)
 
     def _lost(self, reason: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeAlias
 
 from itl.certificates import CertificateError
 from tvs.changes import Change, Event, KeptReceipt, Receipt, Undone, apply_change, keep, undo
-from tvs.schema import StoreError, connect, prepare
+from tvs.schema import StoreError, connect, connected_to_read, prepare, writable
 from tvs.snapshot import Entry, entry_of
 
 STORE_FILE = "store.sqlite3"
@@ -47,7 +47,10 @@ class TrustStore:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the store, creating or migrating its file. Raises :class:`StoreError`."""
+        """Open the store, creating or migrating its file. Raises :class:`StoreError`.
+
+        Where its folder cannot be written it can be read all the same.
+        """
         prepare(path)
         return cls(path)
 
@@ -207,7 +210,7 @@ class TrustStore:
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
         """A connection in one read transaction: everything read is of one moment."""
-        with closing(connect(self.path)) as connection:
+        with connected_to_read(self.path) as connection:
             try:
                 connection.execute("BEGIN")
                 yield connection
@@ -219,6 +222,8 @@ class TrustStore:
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         """A connection in one write transaction: all or nothing."""
+        if not writable(self.path):
+            raise StoreError(f"{self.path}: can only be read: its folder cannot be written")
         with closing(connect(self.path)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")

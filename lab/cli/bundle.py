@@ -10,7 +10,9 @@ from cyclopts import App, Parameter
 from conf import ConfError
 from conf.node import load_node
 from conf.settings import load_settings
+from lab import exits
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.cli.carrier import Carrier
 from lab.cli.confirmation import confirm_signers
 from lab.cli.history import receipts, undo
@@ -39,13 +41,10 @@ from tvs.planning import missing, plan_import
 from tvs.receipts import consolidation_json, export_json, file_json
 from tvs.store import STORE_FILE, TrustStore
 
-EXIT_USAGE = 2
-EXIT_UNKNOWN = 3
 ALL = "All"
 
 app = App(name="bundle", help="Exchange certificates between clusters through a shared directory.")
 
-Flag = Annotated[bool, Parameter(negative="")]
 Types = Annotated[list[str] | None, Parameter(name="--type", negative="")]
 HERE = Carrier()
 
@@ -126,7 +125,7 @@ def list_command(where: str, *, json: Flag = False, carrier: Carrier = HERE) -> 
     else:
         show_files(where, files, now)
     warn(missing(files, EXCHANGED_TYPES), files)
-    return EXIT_UNKNOWN if any(file.problem for file in files) else 0
+    return exits.UNKNOWN if any(file.problem for file in files) else 0
 
 
 @app.command(name="consolidate")
@@ -170,7 +169,7 @@ def consolidate_command(
         note(f"REFUSED: {item.file}: {item.certificate.subject}: of what --type is it?")
     if found.refused:
         terminal.say("nothing was written")
-        return EXIT_UNKNOWN if found.problems else EXIT_USAGE
+        return exits.UNKNOWN if found.problems else exits.USAGE
     if not found.bundles and not found.unchanged:
         raise BundleError(f"{where}: no certificates to consolidate")
     return 0
@@ -226,7 +225,7 @@ def import_command(
         show_receipt(receipt)
     if receipt["outcome"] == REFUSED:
         terminal.say("nothing was imported: all or nothing")
-        return EXIT_UNKNOWN if plan.problems else EXIT_USAGE
+        return exits.UNKNOWN if plan.problems else exits.USAGE
     if not plan.lines:
         raise BundleError(f"{where}: no certificates")
     return 0

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from lab.cli import terminal
 from lab.cli.passwords import Passwords, first_line
+from lab.text import clean
 from tvs.bundles import BundleFile, read_directory
 from tvs.exchange import Exchange, Folder
 from tvs.exchange import Progress as Report
@@ -102,7 +103,7 @@ def _nobody(_name: str) -> None:
 def _prompted(prompt: str) -> str | None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
-    return getpass(terminal.clean(prompt)) or None
+    return getpass(clean(prompt)) or None
 
 
 @contextmanager
@@ -123,8 +124,6 @@ def _bar() -> Iterator[Report]:
         task = progress.add_task("", visible=False)
 
         def report(name: str, done: int, size: int) -> None:
-            progress.update(
-                task, description=terminal.clean(name), completed=done, total=size, visible=True
-            )
+            progress.update(task, description=clean(name), completed=done, total=size, visible=True)
 
         yield report

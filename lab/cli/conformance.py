@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import trio
 from cyclopts import App, Parameter
 
 from conf.files import write_whole
 from itl.certificates import load_certificates
-from lab.cli import terminal
-from lab.cli.quantities import Positive
-from lab.conformance import list_suite, reports, sgn_suite, tftp_suite, tvs_suite
+from lab.cli import reports, terminal
+from lab.cli.arguments import Flag, Positive
+from lab.conformance import list_suite, sgn_suite, tftp_suite, tvs_suite
 from lab.conformance.examination import Progress, chosen, examine
 from lab.conformance.model import Check, Report, Verdict
 from lab.conformance.tftp_wire import Known, TftpTarget, resolve
@@ -51,9 +51,9 @@ class Reporting:
     """
 
     check: list[str] | None = None
-    strict: Annotated[bool, Parameter(negative="")] = False
-    evidence: Annotated[bool, Parameter(negative="")] = False
-    json: Annotated[bool, Parameter(negative="")] = False
+    strict: Flag = False
+    evidence: Flag = False
+    json: Flag = False
     junit: Path | None = None
     html: Path | None = None
 

@@ -6,24 +6,23 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import trio
-from cyclopts import Parameter
 from rich.table import Table
 
+from lab import exits
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.demo import Step, play
+from lab.text import clean
 
-EXIT_NO = 1
-EXIT_INTERRUPTED = 130
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def demo(
     *,
-    secure: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    secure: Flag = False,
+    json: Flag = False,
 ) -> int:
     """Play a migration: two clusters as daemons on loopback addresses, an exchange, one phone.
 
@@ -43,13 +42,13 @@ def demo(
         steps = trio.run(_interruptible, story, noted)
     if steps is None:
         terminal.say("interrupted: the daemons have ended, the folder is gone")
-        return EXIT_INTERRUPTED
+        return exits.INTERRUPTED
     ok = all(step.ok for step in steps)
     if json:
         terminal.emit({"secure": secure, "ok": ok, "steps": steps})
     else:
         _show(steps, secure=secure)
-    return 0 if ok else EXIT_NO
+    return 0 if ok else exits.NO
 
 
 @contextmanager
@@ -99,5 +98,5 @@ def _show(steps: Sequence[Step], *, secure: bool) -> None:
         table.add_column(heading, overflow="fold")
     for step in steps:
         cells = (step.name, step.asked, step.happened, step.why, "ok" if step.ok else "FAIL")
-        table.add_row(*map(terminal.clean, cells))
+        table.add_row(*map(clean, cells))
     terminal.console.print(table)

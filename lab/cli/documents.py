@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, cast
-
-from cyclopts import Parameter
+from typing import cast
 
 from conf.files import write_whole
 from itl import ItlError
@@ -22,13 +20,12 @@ from itl.signedfile import SignedFile
 from itl.signing import Verdict, Verification, verify_data
 from itl.trustlist import Record, TrustList
 from itl.values import comparison_value, document_value, verification_value
-from lab import LabError
+from lab import LabError, exits
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.endpoint import UsageError
 
 MAX_BYTES = 256 * 1024 * 1024  # the largest firmware parts have some 100 MB
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 class UnreadableError(LabError):
@@ -132,8 +129,8 @@ def verify_command(group: str) -> Callable[..., int]:
             else:
                 _print_verification(shown_path(path), verification)
         if verdicts & {Verdict.MALFORMED, Verdict.UNKNOWN}:
-            return 3
-        return 1 if Verdict.INVALID in verdicts else 0
+            return exits.UNKNOWN
+        return exits.NO if Verdict.INVALID in verdicts else 0
 
     return verify
 
@@ -182,7 +179,7 @@ def diff(before: Path, after: Path, *, json: Flag = False) -> int:
         terminal.emit(comparison_value(comparison))
     else:
         _print_comparison(comparison)
-    return 0 if comparison.same_trust else 1
+    return 0 if comparison.same_trust else exits.NO
 
 
 def load_document(path: Path, group: str) -> TrustList | SignedFile:

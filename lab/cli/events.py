@@ -2,11 +2,9 @@
 
 import time
 from itertools import chain
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.events import Event
 from lab.phone.state import parse_mac
 from lab.timeline import Timeline
@@ -17,7 +15,7 @@ LOOK_SECONDS = 0.2
 def events(
     *,
     phone: str | None = None,
-    follow: Annotated[bool, Parameter(negative="")] = False,
+    follow: Flag = False,
 ) -> int:
     """Print what each phone asked, was answered, and did next: one JSON object a line.
 

@@ -2,18 +2,14 @@
 
 import json as json_text
 from contextlib import closing
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from conf.settings import load_settings
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.cli.receipts import show_receipt, show_receipts
 from tvs.changes import UnknownReceiptError, new_receipt
 from tvs.schema import StoreError
 from tvs.store import STORE_FILE, TrustStore
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def undo(receipt: str, *, json: Flag = False) -> int:

@@ -15,8 +15,8 @@ from itl.limits import Guard, check_build
 from itl.roles import parse_role
 from itl.trustlist import RecordSpec, build_trust_list
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.cli.documents import (
-    Flag,
     UnreadableError,
     read_certificate,
     shown_path,

@@ -3,7 +3,8 @@
 import io
 import os
 import sys
-from importlib import metadata
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -11,18 +12,16 @@ from cyclopts import App, CycloptsError, Parameter
 
 from conf import ConfError
 from itl import ItlError
-from lab import LabError
+from lab import LabError, exits
 from lab.cli import terminal
+from lab.endpoint import UsageError
+from lab.text import OCTETS
 from tftp import TftpError
 from tvs import TvsError
 
-EXIT_USAGE = 2
-EXIT_UNKNOWN = 3
-EXIT_INTERRUPTED = 130
-
 GROUPS = {
-    "init": "lab.cli.node:init",
-    "serve": "lab.cli.node:serve",
+    "init": "lab.cli.init:init",
+    "serve": "lab.cli.serve:serve",
     "status": "lab.cli.status:status",
     "config": "lab.cli.config:app",
     "identity": "lab.cli.identity:app",
@@ -45,7 +44,8 @@ GROUPS = {
 app = App(
     name="trustlab",
     help="The trust plane of Cisco IP phones on one lab machine.",
-    version=lambda: metadata.version("trustlab"),
+    # looking it up takes a tenth of a short command's time, and few ask
+    version=lambda: str(import_module("importlib.metadata").version("trustlab")),
     result_action="return_value",
     console=terminal.help_pages,
 )
@@ -73,42 +73,55 @@ def run_in_state(
 
 def run(arguments: list[str]) -> int:
     """Run the program with ``arguments``; answers its exit code."""
+    return guarded(lambda: _call(arguments))
+
+
+def guarded(action: Callable[[], object]) -> int:
+    """Call ``action``; answers its exit code, an error's after one line that says what it is."""
     try:
-        result = _call(arguments)
+        result = _with_first_error(action)
     except CycloptsError as error:
         terminal.say(f"trustlab: {error}")
-        return EXIT_USAGE
+        return exits.USAGE
     except (ConfError, ItlError, TvsError, TftpError, LabError) as error:
         terminal.say(f"trustlab: {error}")
         return error.exit_code
     except BrokenPipeError:  # as in `| head`: nobody reads on, which is no news
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush
-        return EXIT_UNKNOWN
+        return exits.UNKNOWN
     except OSError as error:
-        terminal.say(f"trustlab: {error}")
-        return EXIT_UNKNOWN
+        named = f"{error.filename}: {error.strerror}" if error.filename else error
+        terminal.say(f"trustlab: {named}")
+        return exits.UNKNOWN
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return exits.INTERRUPTED
     return result if isinstance(result, int) else 0
 
 
 def _call(arguments: list[str]) -> object:
-    """Call the command; of several errors of its tasks the first one counts."""
     if not arguments or arguments[0] in {"--help", "-h"}:
         for name in GROUPS:
             _ = app[name]  # the overview has a line of each, so each is read
+    return app.meta(arguments, exit_on_error=False, print_error=False)
+
+
+def _with_first_error(action: Callable[[], object]) -> object:
+    """Call ``action``; of several errors of its tasks the first one counts."""
     try:
-        return app.meta(arguments, exit_on_error=False, print_error=False)
+        return action()
     except BaseExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from group
+    except UnicodeEncodeError as error:  # neither the store nor JSON can hold such a name
+        line = error.object[error.object.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
+        raise UsageError(f"{line}: this text is not UTF-8") from None
 
 
 def main() -> None:
     """Enter from the shell; a locale that lacks a character gets its escape, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=OCTETS)
     sys.exit(run(sys.argv[1:]))

@@ -6,7 +6,7 @@ from getpass import getpass
 from pathlib import Path
 
 from conf import ConfError
-from lab.cli import terminal
+from lab.text import clean
 from tvs.bundles import DEFAULT_PASSWORD
 
 VARIABLE = "TRUSTLAB_BUNDLE_PASSWORD"
@@ -46,7 +46,7 @@ class Passwords:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return None
         try:
-            answer = getpass(f"Password of {terminal.clean(name)} (empty: give up): ")
+            answer = getpass(f"Password of {clean(name)} (empty: give up): ")
         except EOFError:
             return None
         return answer or None

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import trio
 from cyclopts import App, Parameter
@@ -12,13 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lab.cli import terminal
-from lab.cli.quantities import Positive
+from lab.cli.arguments import Flag, Positive
 from lab.endpoint import UsageError, parse_endpoint
 from lab.phone.boot import Boot, boot
 from lab.phone.fetch import FileServer
 from lab.phone.load import Load, boot_many
 from lab.phone.models import HTTP_PORT, Model
 from lab.phone.state import Phone, factory_reset, following_mac, load_phone, save_phone
+from lab.text import clean
 from tftp.client import RETRIES
 
 TFTP_PORT = 69
@@ -61,7 +61,7 @@ class BootOptions:
     mac: str | None = None
     model: str | None = None
     http_port: int | None = None
-    bare_ctl: Annotated[bool, Parameter(negative="")] = False
+    bare_ctl: Flag = False
     timeout_seconds: Positive = 5.0
     retries: int = RETRIES
 
@@ -94,7 +94,7 @@ def boot_command(
     *,
     count: int = 1,
     rate: Positive = 50.0,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     """Reset phones: they fetch their lists and their configuration, and believe them or not.
 
@@ -189,12 +189,10 @@ def _show(run: Boot) -> None:
         table.add_column(heading, overflow="fold")
     for asked in run.requests:
         answer = asked.text or f"{len(asked.data)} octets"
-        table.add_row(asked.name, asked.transport, terminal.clean(answer))
+        table.add_row(asked.name, asked.transport, clean(answer))
     for inquiry in run.inquiries:
         words = f"{inquiry.outcome} {inquiry.text}".strip()
-        table.add_row(
-            terminal.clean(inquiry.question.subject), f"TVS {inquiry.server}", terminal.clean(words)
-        )
+        table.add_row(clean(inquiry.question.subject), f"TVS {inquiry.server}", clean(words))
     terminal.console.print(table)
     for line in run.messages:
-        terminal.console.print(terminal.clean(line.line()))
+        terminal.console.print(clean(line.line()))

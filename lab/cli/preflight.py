@@ -10,8 +10,8 @@ from rich.table import Table
 
 from conf.files import write_whole
 from lab.cli import terminal
+from lab.cli.arguments import Flag, Positive
 from lab.cli.passwords import Passwords
-from lab.cli.quantities import Positive
 from lab.endpoint import UsageError
 from lab.phone.models import model as model_named
 from lab.phone.state import DEFAULT_MAC, DEFAULT_MODEL, parse_mac
@@ -21,8 +21,7 @@ from lab.preflight.findings import Result
 from lab.preflight.places import parse_place
 from lab.preflight.report import as_html, as_values
 from lab.preflight.simulation import Simulation, simulate
-
-Flag = Annotated[bool, Parameter(negative="")]
+from lab.text import OCTETS, clean
 
 
 def preflight(
@@ -102,7 +101,7 @@ def preflight(
 
     found, simulation = trio.run(run)
     if html is not None:
-        write_whole(html, as_html(found, simulation).encode(), mode=0o644)
+        write_whole(html, as_html(found, simulation).encode("utf-8", OCTETS), mode=0o644)
     if json:
         terminal.emit(as_values(found, simulation, octets=octets))
     else:
@@ -119,7 +118,7 @@ def _show(found: Preflight, simulation: Simulation | None) -> None:
         table.add_column(heading, overflow="fold")
     for finding in sorted(found.findings, key=lambda one: _ORDER.index(one.result)):
         cells = (str(finding.result), finding.check, finding.text, finding.remedy)
-        table.add_row(*map(terminal.clean, cells))
+        table.add_row(*map(clean, cells))
     terminal.console.print(table)
     if simulation is not None:
         terminal.console.print(

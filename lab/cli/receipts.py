@@ -6,6 +6,7 @@ from datetime import datetime
 from rich.table import Table
 
 from lab.cli import terminal
+from lab.text import clean
 from tvs.bundles import BundleFile, Consolidation
 from tvs.changes import KeptReceipt
 
@@ -24,7 +25,7 @@ def table(title: str, *columns: str) -> Table:
 
 def one_line(text: str) -> str:
     """``text`` with line breaks made visible too: what a file says must not look like our lines."""
-    return terminal.clean(text).replace("\n", "\\x0a")
+    return clean(text).replace("\n", "\\x0a")
 
 
 def add(rows: Table, *cells: object) -> None:

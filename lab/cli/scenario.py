@@ -3,19 +3,21 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import trio
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.text import Text
 
+from lab import exits
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.cli.receipts import add as add_row
 from lab.cli.receipts import table
 from lab.scenarios.judgement import Conduct, Met, judge
 from lab.scenarios.model import Scenario, ScenarioError, find_scenario, shipped
 from lab.scenarios.rehearsal import stages
+from lab.text import clean
 from lab.timeline import read_events
 
 app = App(
@@ -23,11 +25,10 @@ app = App(
     help="Servers that misbehave on purpose, and what a correct phone must do then.",
 )
 COLOURS = {Met.MET: "green", Met.NOT_MET: "red", Met.NOT_OBSERVED: "yellow"}
-Json = Annotated[bool, Parameter(negative="")]
 
 
 @app.command(name="list")
-def list_scenarios(*, json: Json = False) -> int:
+def list_scenarios(*, json: Flag = False) -> int:
     """List the scenarios that come with the program.
 
     Parameters
@@ -47,7 +48,7 @@ def list_scenarios(*, json: Json = False) -> int:
 
 
 @app.command
-def show(name: str, *, json: Json = False) -> int:
+def show(name: str, *, json: Flag = False) -> int:
     """Show a scenario: its faults, what a phone must do, why, and where that is known from.
 
     Parameters
@@ -62,20 +63,20 @@ def show(name: str, *, json: Json = False) -> int:
         terminal.emit(msgspec.to_builtins(scenario))
         return 0
     say = terminal.console.print
-    say(f"{scenario.name}: {terminal.clean(scenario.title)}", style="bold", soft_wrap=True)
-    say(terminal.clean(scenario.why), soft_wrap=True)
-    say(f"source: {terminal.clean(scenario.source)}", soft_wrap=True)
+    say(f"{scenario.name}: {clean(scenario.title)}", style="bold", soft_wrap=True)
+    say(clean(scenario.why), soft_wrap=True)
+    say(f"source: {clean(scenario.source)}", soft_wrap=True)
     say(f"a {scenario.model} in a {'secure' if scenario.secure else 'non-secure'} cluster")
     say("\nfaults", style="bold")
     for fault in scenario.fault:
         plain = msgspec.to_builtins(fault)
         boots = ", ".join(str(number) for number in plain.pop("boots"))
         told = ", ".join(f"{key} {_plain(value)}" for key, value in plain.items() if value != ())
-        say(f"  boot {boots}: {terminal.clean(told)}", soft_wrap=True)
+        say(f"  boot {boots}: {clean(told)}", soft_wrap=True)
     say("\na correct phone", style="bold")
     for expectation in scenario.expect:
         mark = "" if expectation.standing == "required" else " (assumed)"
-        say(f"  {terminal.clean(expectation.text)}{mark}", soft_wrap=True)
+        say(f"  {clean(expectation.text)}{mark}", soft_wrap=True)
     return 0
 
 
@@ -84,7 +85,7 @@ def _plain(value: object) -> str:
 
 
 @app.command
-def run(*names: str, events: Json = False, json: Json = False) -> int:
+def run(*names: str, events: Flag = False, json: Flag = False) -> int:
     """Play scenarios with an emulated phone, or judge the phones that met one at a daemon.
 
     Without a name the whole catalogue is played, on throw-away nodes on loopback. Exit codes: 0
@@ -137,7 +138,7 @@ def _tell(conduct: Conduct, *, json: bool) -> None:
     for one in conduct.judged:
         if one.met is not Met.MET:
             told = Text(f"    {one.met.value}: ", COLOURS[one.met])
-            told.append(terminal.clean(f"{one.expectation.text}: {one.reason}"))
+            told.append(clean(f"{one.expectation.text}: {one.reason}"))
             if one.expectation.standing == "assumed":
                 told.append(" (assumed: not counted)")
             terminal.console.print(told, soft_wrap=True)
@@ -145,6 +146,6 @@ def _tell(conduct: Conduct, *, json: bool) -> None:
 
 def _worst(conducts: Sequence[Conduct]) -> int:
     codes = {conduct.exit_code for conduct in conducts}
-    if 1 in codes:
-        return 1
-    return 3 if 3 in codes or not conducts else 0  # noqa: PLR2004  the exit code of "could not tell"
+    if exits.NO in codes:
+        return exits.NO
+    return exits.UNKNOWN if exits.UNKNOWN in codes or not conducts else 0

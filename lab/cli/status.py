@@ -1,22 +1,19 @@
 """`trustlab status` tells whether the daemon of this node is well."""
 
-from typing import Annotated
-
 import trio
-from cyclopts import Parameter
 
 from conf import ConfError
 from conf.addresses import address_text
 from conf.node import load_node
 from conf.running import is_running, read_record
+from lab import exits
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.health import examine
-
-EXIT_WELL = 0
-EXIT_UNWELL = 1  # the two codes a container's HEALTHCHECK knows
+from lab.text import clean
 
 
-def status(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def status(*, json: Flag = False) -> int:
     """Ask the running daemon what a phone would ask, and say whether it is well.
 
     Exit code 0: it is. 1: it is not, or does not run.
@@ -44,14 +41,14 @@ def status(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
             word = "ok" if finding.ok else "NOT OK"
             terminal.console.print(
                 f"{finding.service:5} {address_text(*finding.place):22} {word:7} "
-                f"{terminal.clean(finding.found)} ({finding.milliseconds:g} ms)",
+                f"{clean(finding.found)} ({finding.milliseconds:g} ms)",
                 soft_wrap=True,
             )
         if record.kept is not None:
             kept = f"what is on disk is not in force, and what was there before is: {record.kept}"
-            terminal.console.print(terminal.clean(kept), soft_wrap=True)
+            terminal.console.print(clean(kept), soft_wrap=True)
         terminal.console.print(f"pid {record.pid}: {'well' if well else 'unwell'}")
-    return EXIT_WELL if well else EXIT_UNWELL
+    return 0 if well else exits.NO  # the two codes a container's HEALTHCHECK knows
 
 
 def _unwell(why: str, *, json: bool) -> int:
@@ -59,4 +56,4 @@ def _unwell(why: str, *, json: bool) -> int:
         terminal.emit({"well": False, "pid": None, "findings": [], "why": why})
     else:
         terminal.say(f"trustlab: {why}")
-    return EXIT_UNWELL
+    return exits.NO

@@ -17,12 +17,15 @@ from conf.files import write_whole
 from conf.settings import load_settings
 from itl.certificates import describe, load_certificates
 from itl.roles import CERTIFICATE_TYPES, TRUST_STORES, role_name
+from lab import exits
 from lab.cli import terminal
+from lab.cli.arguments import STANDARD_OUTPUT, Flag, OutputFile
 from lab.cli.passwords import Passwords
 from lab.cli.receipts import add as add_row
 from lab.cli.receipts import common_name, note, print_line, table
 from lab.cli.selection import EVERYTHING, NotHeldError, Selection, held
 from lab.policy import answer_policy
+from lab.text import clean
 from tvs.answers import AnswerPolicy
 from tvs.bundles import encode
 from tvs.changes import Change, new_receipt
@@ -30,12 +33,10 @@ from tvs.receipts import entry_json, event_json
 from tvs.snapshot import Entry, entry_of
 from tvs.store import STORE_FILE, TrustStore
 
-EXIT_NO = 1
 WARN_DAYS = 60
 
 app = App(name="store", help="The trust stores of a node.")
 
-Flag = Annotated[bool, Parameter(negative="")]
 TypeName = Annotated[str | None, Parameter(name="--type", negative="")]
 Stores = Annotated[tuple[str, ...], Parameter(name="--store", negative="")]
 
@@ -65,17 +66,17 @@ def add(
     if type_name is not None and type_name not in CERTIFICATE_TYPES:
         raise ConfError(f"--type {type_name}: known are {', '.join(CERTIFICATE_TYPES)}")
     ders = load_certificates(certificate.read_bytes())
-    source = f"added from {certificate.name}"
+    name = clean(certificate.name)
     with _opened() as (opened, policy):
         changes = []
         for der in dict.fromkeys(ders):
-            entry = entry_of(der, type=type_name, stores=stores, source=source)
+            entry = entry_of(der, type=type_name, stores=stores, source=f"added from {name}")
             before = opened.find(entry.sha256)
             if before is not None:
                 known = before.stores | entry.stores
                 entry = replace(entry, stores=known, type=type_name or before.type)
-            changes.append(Change(entry, before, file=certificate.name))
-        opened.apply(changes, new_receipt("add", str(certificate)))
+            changes.append(Change(entry, before, file=name))
+        opened.apply(changes, new_receipt("add", clean(str(certificate))))
     for change in changes:
         if json:
             terminal.emit(entry_json(change.after, policy))
@@ -121,7 +122,7 @@ def find(text: str, *, json: Flag = False, selection: Selection = EVERYTHING) ->
             or (digits and (digits == entry.serial.hex() or entry.sha256.startswith(digits)))
         ]
         _show(found, opened, policy, json=json)
-    return 0 if found else EXIT_NO
+    return 0 if found else exits.NO
 
 
 @app.command
@@ -213,7 +214,7 @@ def verify(certificate: Path | None = None, *, json: Flag = False) -> int:
         else:
             roles = " ".join(role_name(role) for role in policy.roles_of(entry))
             note(f"{subject}: in {', '.join(sorted(entry.stores))}; roles {roles}")
-    return 0 if all(entry for _, entry in found) else EXIT_NO
+    return 0 if all(entry for _, entry in found) else exits.NO
 
 
 def _verify_store(opened: TrustStore, *, json: bool) -> int:
@@ -224,12 +225,12 @@ def _verify_store(opened: TrustStore, *, json: bool) -> int:
         terminal.say(f"damage: {text}")
     if not damage:
         terminal.say(f"{count} certificates, no damage")
-    return EXIT_NO if damage else 0
+    return exits.NO if damage else 0
 
 
 @app.command
 def export(
-    file: Path,
+    file: OutputFile,
     *,
     pkcs12: Flag = False,
     password_file: Path | None = None,
@@ -255,7 +256,7 @@ def export(
         data = encode(content, Passwords(password_file).written, "modern")
     else:
         data = "".join(DER_cert_to_PEM_cert(entry.der) for entry in entries).encode()
-    if str(file) == "-":
+    if file == STANDARD_OUTPUT:
         sys.stdout.buffer.write(data)
     else:
         write_whole(file, data, mode=0o644)

@@ -2,14 +2,14 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
+
+from lab.text import clean, json_text
 
 # Closed ones, as after `>&-`, are None; in this order each gets the descriptor that is free.
 for _name, _mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -34,8 +34,6 @@ help_pages = _Console()
 messages = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 _state: ContextVar[Path] = ContextVar("state", default=Path("var"))
-_UNDECODED = re.compile("[\udc80-\udcff]")  # octets of a file name that is not UTF-8
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def state_dir() -> Path:
@@ -48,23 +46,12 @@ def use_state_dir(path: Path) -> None:
     _state.set(path)
 
 
-def clean(text: str) -> str:
-    r"""``text`` with control characters shown as ``\xNN``: a file must not drive a terminal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
-
-
 def emit(value: object) -> None:
-    r"""Print one JSON value on one line of standard output.
-
-    Octets of a name that is not UTF-8 become ``\xNN``, since JSON cannot hold them. It leaves DEL,
-    C1, direction and line separators as they are; a terminal would act on them.
-    """
-    text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
-    text = _UNDECODED.sub(lambda found: rf"\\x{ord(found.group()) - 0xDC00:02x}", text)
-    escaped = _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    """Print one JSON value on one line of standard output."""
+    text = json_text(value)
     if sys.stdout.encoding.lower() not in {"utf-8", "utf8"}:
-        escaped = json.dumps(json.loads(escaped), separators=(",", ":"))
-    sys.stdout.write(f"{escaped}\n")
+        text = json.dumps(json.loads(text), separators=(",", ":"))
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 

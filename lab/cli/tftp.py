@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import trio
 from cyclopts import App, Parameter
@@ -14,8 +14,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from conf.files import write_whole
 from lab.cli import terminal
-from lab.cli.quantities import Positive
+from lab.cli.arguments import STANDARD_OUTPUT, Flag, OutputFile, Positive
 from lab.endpoint import UsageError, parse_endpoint
+from lab.text import clean
 from tftp.client import MAX_BYTES, get, put
 from tftp.client import Progress as Told
 
@@ -54,7 +55,7 @@ class Asking:
     timeout: int | None = None
     tsize: bool = True
     timeout_seconds: Positive = 300.0
-    json: Annotated[bool, Parameter(negative="")] = False
+    json: Flag = False
 
     def check(self) -> None:
         """Raise :class:`~lab.endpoint.UsageError` for a value no server could grant."""
@@ -74,7 +75,7 @@ DEFAULT = Asking()
 def fetch(
     server: str,
     name: str,
-    output: Path | None = None,
+    output: OutputFile | None = None,
     *,
     asking: Asking = DEFAULT,
     max_bytes: int = MAX_BYTES,
@@ -116,7 +117,7 @@ def fetch(
             )
 
         octets = trio.run(run)
-    if str(target) == "-":
+    if target == STANDARD_OUTPUT:
         sys.stdout.buffer.write(octets)
         sys.stdout.buffer.flush()
         return 0
@@ -179,7 +180,7 @@ def _shown(name: str, *, quiet: bool) -> Iterator[Told | None]:
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=terminal.messages) as progress:
-        task = progress.add_task(terminal.clean(name), total=None)
+        task = progress.add_task(clean(name), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

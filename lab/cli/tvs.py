@@ -15,9 +15,10 @@ from itl.document import Header, parse_header
 from itl.roles import role_name
 from itl.signedfile import Kind, recognise
 from itl.trustlist import parse_trust_list
+from lab import exits
 from lab.cli import terminal
+from lab.cli.arguments import Flag, Positive
 from lab.cli.passwords import Passwords
-from lab.cli.quantities import Positive
 from lab.cli.receipts import add as add_row
 from lab.cli.receipts import table
 from lab.endpoint import UsageError, parse_endpoint
@@ -25,8 +26,6 @@ from tvs import TvsError
 from tvs.client import DEFAULT_DEVICE, DEFAULT_PORT, InquiryError, Reply, query, verify
 from tvs.foreign import ForeignReader
 from tvs.messages import Status
-
-EXIT_TRUSTED, EXIT_NOT_TRUSTED, EXIT_UNKNOWN = 0, 1, 3
 
 app = App(name="tvs", help="Ask a TVS, this one or a real CUCM's, about certificates.")
 
@@ -70,7 +69,7 @@ class Asking:
     device: str = DEFAULT_DEVICE
     tls_profile: Literal["legacy", "modern"] = "legacy"
     timeout_seconds: Positive = 5.0
-    json: Annotated[bool, Parameter(negative="")] = False
+    json: Flag = False
 
 
 @app.command(name="query")
@@ -190,7 +189,7 @@ def _ask_all(
             reply = trio.run(_ask, address, port, how, asked, asking)
         except TvsError as error:
             terminal.say(f"trustlab: {error}")
-            codes.append(EXIT_UNKNOWN)
+            codes.append(exits.UNKNOWN)
             if isinstance(error, InquiryError) and len(codes) == 1:
                 break  # nobody is there: the others would wait in vain
             continue
@@ -201,8 +200,8 @@ def _ask_all(
             _show(host, asked, reply)
             if words:
                 terminal.say(f"trustlab: {words}")
-        told = EXIT_TRUSTED if reply.status == Status.TRUSTED else EXIT_NOT_TRUSTED
-        codes.append(EXIT_UNKNOWN if words else told)
+        told = 0 if reply.status == Status.TRUSTED else exits.NO
+        codes.append(exits.UNKNOWN if words else told)
     return max(codes)
 
 

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -12,7 +13,10 @@ from conf.addresses import address_text
 from conf.node import Node
 from itl.certificates import describe
 from lab.cli import terminal
-from lab.daemon import Running
+from lab.text import clean
+
+if TYPE_CHECKING:
+    from lab.daemon import Running
 
 
 def program() -> str:
@@ -29,7 +33,7 @@ def show_node(node: Node) -> None:
     """Print what a node is and which certificates it has."""
     mode = "secure" if node.secure else "non-secure"
     terminal.console.print(
-        f"node {node.host} ({node.address}) of the {mode} cluster {terminal.clean(node.cluster)}, "
+        f"node {node.host} ({node.address}) of the {mode} cluster {clean(node.cluster)}, "
         f"lists signed by {node.list_signer}, in {node.state}"
     )
     table = Table("certificate", "subject", "valid until", "SHA-256", box=None, pad_edge=False)
@@ -37,14 +41,14 @@ def show_node(node: Node) -> None:
         certificate = describe(der)
         table.add_row(
             name,
-            terminal.clean(certificate.subject),
+            clean(certificate.subject),
             f"{certificate.not_after:%Y-%m-%d}",
             certificate.sha256[:16] + "…",
         )
     terminal.console.print(table)
 
 
-def show_running(running: Running) -> None:
+def show_running(running: "Running") -> None:
     """Print the table of a daemon that is ready, and three commands that work as printed.
 
     The commands are left out under a service manager: nobody sits in front of it.

@@ -1,7 +1,10 @@
 """``trustlab store``: list, show, find, add, remove, verify, export, and the history."""
 
+import json
 import shutil
+import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -229,3 +232,67 @@ def test_export_is_readable_by_others(imported, trustlab, tmp_path, keytool):
 def test_own_identities_are_not_the_store_s(clusters, trustlab):
     assert certificates_of(clusters.a)
     assert stored(trustlab, clusters.a) == {}
+
+
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+COMMANDS = """
+import json, sys
+from lab.cli.main import run
+for command in json.loads(sys.argv[2]):
+    print(run(["--state", sys.argv[1], *command]), file=sys.stderr, flush=True)
+"""
+
+
+@pytest.fixture
+def read_only(program):
+    """``read_only(state, command, …)``: output and messages where ``state`` cannot be written."""
+    space = [program("unshare"), "--map-root-user", "--mount", "sh", "-c", READ_ONLY]
+
+    def call(state, *commands) -> tuple[str, str]:
+        if subprocess.run([*space, state, "true"], check=False, capture_output=True).returncode:
+            pytest.skip("no mount namespace of its own is to be had here")
+        done = subprocess.run(
+            [*space, state, sys.executable, "-c", COMMANDS, state, json.dumps(commands)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.stdout, done.stderr
+
+    return call
+
+
+def test_a_store_that_cannot_be_written_is_read(imported, read_only, tmp_path, make_certificate):
+    state, receipt = imported
+    (tmp_path / "new.cer").write_bytes(make_certificate("new"))
+    out, err = read_only(
+        state,
+        ("store", "list", "--json"),
+        ("store", "verify"),
+        ("bundle", "receipts", receipt),
+        ("store", "export", str(tmp_path / "all.pem")),
+        ("store", "add", str(tmp_path / "new.cer"), "--store", "tomcat-trust"),
+        ("bundle", "undo", receipt),
+    )
+    refused = f"trustlab: {state}/store.sqlite3: can only be read: its folder cannot be written"
+    assert err.splitlines() == [
+        *("0", "7 certificates, no damage", "0", "0", "7 certificates written", "0"),
+        *(refused, "2", refused, "2"),
+    ]
+    assert [json.loads(line)["cluster"] for line in out.splitlines()[:7]] == ["SiteA"] * 7
+    assert f"receipt {receipt}: imported" in out
+
+
+def test_a_log_that_cannot_be_read_is_named(imported, read_only, tmp_path):
+    """A snapshot of a store that somebody wrote to in that moment."""
+    state, _ = imported
+    with closing(sqlite3.connect(state / "store.sqlite3", isolation_level=None)) as writer:
+        writer.execute("DELETE FROM placement WHERE store = 'tomcat-trust'")
+        snapshot = shutil.copytree(state, tmp_path / "snapshot")
+    counted = ("store", "verify")
+    assert read_only(snapshot, counted)[1] == "5 certificates, no damage\n0\n"
+    (snapshot / "store.sqlite3-shm").unlink()
+    words = read_only(snapshot, counted)[1]
+    assert "its log store.sqlite3-wal holds changes, and cannot be read: " in words
+    assert words.endswith("\n2\n")

@@ -127,7 +127,6 @@ class Examined:
 
     reports: dict[str, Report]
     missing: dict[str, str]
-    node: Path
 
     def __getitem__(self, name: str) -> Report:
         if name in self.missing:
@@ -145,7 +144,15 @@ def hindrance(program: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def examined(tmp_path_factory: pytest.TempPathFactory) -> Examined:
+def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A node of ours with the files the suite wants."""
+    state = new_node(tmp_path_factory.mktemp("trustlab") / "node")
+    fill(state / "tftp")
+    return state
+
+
+@pytest.fixture(scope="session")
+def examined(node: Path, tmp_path_factory: pytest.TempPathFactory) -> Examined:
     """Each server started, then all examined side by side: most of the time is their timers'."""
     targets: dict[str, TftpTarget] = {}
     missing: dict[str, str] = {}
@@ -160,11 +167,9 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Examined:
                 continue
             servers.enter_context(running(command, address))
             targets[name] = target(root, address)
-        state = new_node(tmp_path_factory.mktemp("trustlab") / "node")
-        fill(state / "tftp")
-        daemon = servers.enter_context(serving(state))
-        targets["trustlab"] = target(state / "tftp", daemon.tftp, generated="ITLFile.tlv")
-        return Examined(trio.run(partial(examine_all, targets)), missing, state)
+        daemon = servers.enter_context(serving(node))
+        targets["trustlab"] = target(node / "tftp", daemon.tftp, generated="ITLFile.tlv")
+        return Examined(trio.run(partial(examine_all, targets)), missing)
 
 
 async def examine_all(targets: dict[str, TftpTarget]) -> dict[str, Report]:

@@ -11,7 +11,8 @@ import trio
 
 from itl.trustlist import RecordSpec, build_trust_list
 from lab import LabError
-from lab.conformance import list_suite, reports
+from lab.cli import reports
+from lab.conformance import list_suite
 from lab.conformance.examination import chosen, examine
 from lab.conformance.model import (
     KEPT_MOMENTS,

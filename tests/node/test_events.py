@@ -94,3 +94,13 @@ def test_lists_taken_are_read_in_the_order_of_the_files_numbers(tmp_path: Path) 
         path.write_bytes(piece)
         os.utime(path, (1000 * age, 1000 * age))
     assert lists_taken(tmp_path) == {f"SEP{MAC}": datetime(2026, 3, 1, 10, 1, tzinfo=UTC)}
+
+
+def test_a_name_that_is_not_utf8_ends_nothing(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", max_bytes=1_000, kept_files=1)
+    log.report(
+        {"event": "plane.refused", "reason": os.fsdecode(b"a\xff.json"), "names": ["\udc80"]}
+    )
+    log.close()
+    event = json.loads((tmp_path / "events.jsonl").read_bytes().decode())
+    assert (event["reason"], event["names"]) == (r"a\xff.json", [r"\x80"])

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.first_run import main
+
 END_SECONDS = 3
 PATIENCE_SECONDS = 30
 
@@ -57,3 +59,15 @@ def test_ctrl_c_in_a_terminal_ends_with_zero(tmp_path: Path, allowed: bool) -> N
         assert time.monotonic() - begin < END_SECONDS
         process.wait(10)
     os.close(own)
+
+
+def test_a_folder_that_can_hold_no_node_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main() == 3
+    words = capsys.readouterr().err
+    assert words.startswith("trustlab: ")
+    assert words.endswith(": No such file or directory\n")

@@ -70,11 +70,14 @@ def test_the_journal_gets_fields(tmp_path: Path) -> None:
         journal.bind(str(tmp_path / "socket"))
         ours.connect(str(tmp_path / "socket"))
         write = journal_writer(ours)
-        write("warning", {"event": "tvs.answer", "device": "SEP001122AABBCC", "reason": "no"})
+        no = {"event": "tvs.answer", "device": "SEP001122AABBCC", "reason": "no"}
+        write("warning", no | {"names": ["a\udcffb"], "file": "a\udcffb"})
         lines = journal.recv(4096).decode().splitlines()
     assert "PRIORITY=4" in lines
     assert "TRUSTLAB_DEVICE=SEP001122AABBCC" in lines
     assert "MESSAGE=tvs.answer SEP001122AABBCC: no" in lines
+    assert r"TRUSTLAB_FILE=a\xffb" in lines
+    assert r'TRUSTLAB_NAMES=["a\\xffb"]' in lines
 
 
 @pytest.mark.parametrize("goes_there", [True, False])

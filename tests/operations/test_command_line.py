@@ -106,3 +106,45 @@ def test_a_list_that_is_none_is_malformed(tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert "empty.tlv: neither a trust list nor a signed file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(("tftp", "get", "a..b", "name"), 3), (("store", "export", "--type=none"), 1)],
+    ids=["tftp", "store"],
+)
+def test_a_dash_is_standard_output_and_no_option(
+    state: Path, command: tuple[str, ...], code: int
+) -> None:
+    assert trustlab(*command, "-", state=state).returncode == code
+    wrong = trustlab(*command, "--jsno", state=state)
+    assert wrong.returncode == 2
+    assert "--jsno" in wrong.stderr
+
+
+def test_a_name_that_is_not_utf8_is_shown_in_one_way_and_never_a_traceback(
+    state: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    certificate = folder / os.fsdecode(b"a\xffb.pem")
+    certificate.write_bytes((state / "identities" / "CAPF.pem").read_bytes())
+    shown = f"{tmp_path}/\\xff/a\\xffb.pem"
+    added = trustlab("store", "add", certificate, "--store", "CAPF-trust", "--json", state=state)
+    assert (added.returncode, json.loads(added.stdout)["source"]) == (0, r"added from a\xffb.pem")
+    receipt = trustlab("bundle", "receipts", "--json", state=state).stdout
+    assert json.loads(receipt)["place"] == shown
+    assert r"a\xffb.pem" in trustlab("store", "list", state=state).stdout
+    missing = trustlab("store", "verify", f"{certificate}.no", state=state)
+    assert (missing.returncode, missing.stderr) == (
+        3,
+        f"trustlab: {shown}.no: No such file or directory\n",
+    )
+    nowhere = trustlab("itl", os.fsdecode(b"\xff"))
+    assert r'"\xff"' in nowhere.stderr
+    init = ("init", "--cluster", "alpha", "--node", "pub", "--address", "127.0.0.1")
+    made = trustlab(*init, state=folder / "node")
+    assert (made.returncode, made.stderr) == (
+        2,
+        f"trustlab: {tmp_path}/\\xff/node: this text is not UTF-8\n",
+    )

@@ -1,11 +1,12 @@
 """The documents: their sessions are what the program prints, their links lead somewhere."""
 
+import ast
 import importlib.util
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -107,6 +108,32 @@ def test_files_that_are_named_exist(page: Path) -> None:
     )
     for name in named:
         assert (PROJECT / name).exists(), f"{page.name}: {name}"
+
+
+def reported(path: Path) -> Iterator[str]:
+    """Names of the events that a module reports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        found: list[ast.expr | None] = []
+        if isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            found = [value for key, value in pairs if key and ast.unparse(key) == "'event'"]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"self._say", "asked.event"}:
+            found = [node.args[0]]
+        for name in found:
+            if isinstance(name, ast.Constant) and name.value:
+                yield str(name.value)
+            elif isinstance(name, ast.JoinedStr):
+                what = ast.unparse(name).strip("f'").partition("scheme}")[2]
+                yield from (f"http{what}", f"https{what}")
+
+
+def test_every_event_stands_in_the_reference() -> None:
+    rooms = [PROJECT / room for room in ("conf", "tvs", "tftp", "lab")]
+    told = {name for room in rooms for path in room.rglob("*.py") for name in reported(path)}
+    page = (PROJECT / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+    table = page.partition("| event | tells |")[2]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    assert {name for row in rows for name in re.findall("`([^`]+)`", row)} == told
 
 
 def example(kind: str) -> str:

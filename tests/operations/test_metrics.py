@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from conf.running import read_record
 from lab.cli.main import run
 from lab.metrics import Metrics
 from tests.daemons import serving, trustlab
@@ -41,13 +40,6 @@ class Page:
 
     def value(self, name: str, **labels: str) -> float:
         return self.values[name, tuple(sorted(labels.items()))]
-
-
-def test_no_endpoint_unless_it_is_asked_for(node: Path) -> None:
-    with serving(node):
-        record = read_record(node)
-        assert record is not None
-        assert record.metrics is None
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -15,6 +14,7 @@ import pytest
 import trio
 
 from conf.node import load_node, publish
+from conf.running import read_record
 from conf.settings import load_settings
 from lab.health import ask_tftp, ask_tvs
 from lab.plane import TrustPlane
@@ -35,7 +35,6 @@ from tests.operations.clients import (
 from tvs.client import connect
 
 PROJECT = Path(__file__).parents[2]
-WATCH_SECONDS = 0.25  # the default of serve.watch_seconds
 CONNECTIONS = 12  # of one address; with two workers all on one of them happens once in 2048 runs
 TIGHT = """
 [tvs]
@@ -53,6 +52,12 @@ def reload(daemon: Daemon, text: str) -> None:
 
 def changes(daemon: Daemon) -> int:
     return sum(event["event"] == "plane.changed" for event in daemon.events())
+
+
+def kept(daemon: Daemon) -> str | None:
+    record = read_record(daemon.state)
+    assert record is not None
+    return record.kept
 
 
 def take_up(daemon: Daemon, text: str) -> None:
@@ -202,7 +207,7 @@ def test_a_bad_file_is_a_problem_until_it_is_a_good_one(daemon: Daemon, text: st
     reload(daemon, f"{text}\n[tvs]\nprot = 1\n")
     eventually(lambda: "tvs.prot: unknown key" in reasons(daemon, "plane.refused"))
     assert changes(daemon) == before
-    time.sleep(3 * WATCH_SECONDS)  # looking at the disk again is no reason to call it good
+    eventually(lambda: "tvs.prot" in str(kept(daemon)))  # written after the next look at the disk
     assert scraped(daemon)[1]["trustlab_lists_up_to_date", ()] == 0
     (daemon.state / "none.xml").write_text("<device/>")
     take_up(daemon, with_template)

@@ -2,16 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from conf.identity import encode_identity, identity_file
+from conf.running import read_record
 from conf.selfsigned import self_signed
 from lab.cli.main import run
-from tests.daemons import serving, trustlab
+from tests.daemons import Daemon, serving, trustlab
 
 
 def ask(node: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, object]]:
@@ -20,39 +22,44 @@ def ask(node: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, 
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_a_daemon_that_is_well(node: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(node, "--address", "0.0.0.0") as daemon:  # reached over loopback all the same
-        code, found = ask(node, capsys)
-        assert (code, found["well"], found["pid"]) == (0, True, daemon.process.pid)
-        tvs, tftp = found["findings"]
-        assert "trusts the node's CallManager certificate" in tvs["found"]
-        assert "ITLFile.tlv" in tftp["found"]
-        assert "signature valid" in tftp["found"]
-        words = trustlab("status", state=node).stdout
-        assert words.count(" ok ") == 2
-        assert f"pid {daemon.process.pid}: well" in words
+@pytest.fixture(scope="module")
+def daemon(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon on every port; reached over loopback although it listens on all addresses."""
+    state = shutil.copytree(founded, tmp_path_factory.mktemp("status") / "node")
+    with serving(state, "--address", "0.0.0.0", "--http-port", "0", "--https-port", "0") as daemon:
+        yield daemon
 
 
-def test_every_port_is_asked(
-    node: Path, capsys: pytest.CaptureFixture[str], setting: Callable[[str, object], None]
-) -> None:
-    for key, value in {"enabled": True, "port": 0, "tls_enabled": True, "tls_port": 0}.items():
-        setting(f"http.{key}", value)
-    with serving(node):
-        code, found = ask(node, capsys)
+def test_a_daemon_that_is_well(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = ask(daemon.state, capsys)
+    assert (code, found["well"], found["pid"]) == (0, True, daemon.process.pid)
     assert [one["service"] for one in found["findings"]] == ["TVS", "TFTP", "HTTP", "HTTPS"]
-    assert code == 0, found
+    tvs, tftp, *_ = found["findings"]
+    assert "trusts the node's CallManager certificate" in tvs["found"]
+    assert "ITLFile.tlv" in tftp["found"]
+    assert "signature valid" in tftp["found"]
+    words = trustlab("status", state=daemon.state).stdout
+    assert words.count(" ok ") == 4
+    assert f"pid {daemon.process.pid}: well" in words
 
 
-def test_a_daemon_that_hangs_is_unwell(node: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(node) as daemon:
-        daemon.process.send_signal(signal.SIGSTOP)
-        try:
-            code, found = ask(node, capsys)
-        finally:
-            daemon.process.send_signal(signal.SIGCONT)
-        assert (code, found["well"]) == (1, False)
-        assert "did not answer within 5 s" in found["findings"][0]["found"]
+def test_no_endpoint_for_metrics_unless_it_is_asked_for(daemon: Daemon) -> None:
+    record = read_record(daemon.state)
+    assert record is not None
+    assert record.metrics is None
+
+
+def test_a_daemon_that_hangs_is_unwell(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.health.TIMEOUT_SECONDS", 0.1)
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        code, found = ask(daemon.state, capsys)
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    assert (code, found["well"]) == (1, False)
+    assert "did not answer within 0.1 s" in found["findings"][0]["found"]
 
 
 def test_a_daemon_with_another_certificate_than_the_node_is_unwell(

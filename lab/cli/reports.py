@@ -8,6 +8,7 @@ from rich.text import Text
 
 from lab.cli import terminal
 from lab.conformance.model import Report, Result, Standing, Verdict
+from lab.text import OCTETS, clean
 
 COLOURS = {
     Verdict.PASS: "green",
@@ -25,7 +26,7 @@ def show_result(result: Result) -> None:
     line = Text(f"{result.verdict.value:{WIDTH}}", COLOURS[result.verdict])
     line.append(f"  {result.identifier:30} ", "bold")
     line.append(f"{result.standing.value:11}  ", "dim")
-    line.append(terminal.clean(result.reason))
+    line.append(clean(result.reason))
     terminal.console.print(line, soft_wrap=True)
 
 
@@ -33,9 +34,9 @@ def show_evidence(result: Result) -> None:
     """Print what a check that is not passed demanded, its source, and what crossed the wire."""
     terminal.console.print(f"\n{result.identifier}: {result.demand}", soft_wrap=True)
     terminal.console.print(f"  source: {result.source}", soft_wrap=True)
-    terminal.console.print(f"  {terminal.clean(result.reason)}", soft_wrap=True)
+    terminal.console.print(f"  {clean(result.reason)}", soft_wrap=True)
     for moment in result.timeline:
-        what = moment.octets.hex(" ", 4) if moment.kind != "note" else terminal.clean(moment.text)
+        what = moment.octets.hex(" ", 4) if moment.kind != "note" else clean(moment.text)
         cut = f" … {moment.length} octets" if moment.length > len(moment.octets) else ""
         terminal.console.print(
             f"  {moment.milliseconds:>9.1f} ms  {moment.kind:8} {moment.peer}  {what}{cut}",
@@ -96,10 +97,8 @@ def html(report: Report) -> bytes:
     loader = PackageLoader("lab.conformance", "templates")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page = pages.get_template("report.html")
-    text = page.render(
-        report=report, summary=summary(report), verdicts=list(Verdict), clean=terminal.clean
-    )
-    return text.encode("utf-8", "backslashreplace")
+    text = page.render(report=report, summary=summary(report), verdicts=list(Verdict), clean=clean)
+    return text.encode("utf-8", OCTETS)
 
 
 def _unclear(result: Result) -> bool:
@@ -123,4 +122,4 @@ def _evidence(result: Result) -> str:
 
 
 def _xml(text: str) -> str:
-    return text.translate(_NOT_XML).encode("utf-8", "backslashreplace").decode()
+    return text.translate(_NOT_XML).encode("utf-8", OCTETS).decode()
