@@ -191,6 +191,8 @@ class Receiver:
         return b""
 
     def _progress(self) -> None:
+        if self._tries:
+            self.timer.progress()
         self._tries = 0
         self._last_wait = 0.0
 

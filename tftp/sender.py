@@ -350,6 +350,7 @@ class Sender:
         if not stuck:
             self._acked += ahead
             self._tries = 0
+            self.timer.progress()
             self._echoing = False
             self.waiting = 0.0
             self.proven = True
