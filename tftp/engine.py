@@ -8,7 +8,7 @@ path of an ACK is: poll, receive, one comparison in :class:`~tftp.sender.Sender`
 all ACKs that wait there go it together. Everything that happens once a transfer (limits, names,
 options, files, reports) is kept off that path; see :mod:`tftp.admission`.
 
-Deadlines are on a wheel, in the tick after each. An ACK does not touch it: a transfer that comes up
+Deadlines are on a wheel, in the tick after each. Nearly no ACK touches it: a transfer that comes up
 early is put back at the deadline of that moment.
 """
 
@@ -40,7 +40,8 @@ SLICE_SECONDS = 0.004  # how long a drain may keep other tasks waiting
 LINGER_SECONDS = 0.001  # the least an epoll can wait; an answer on the way is met without a detour
 EVENTS_AT_ONCE = 16  # sockets looked at before the time; each may have a call full of datagrams
 TICK_SECONDS = 0.01  # how late a deadline is met at worst, if nothing else is late
-RECHECK_SECONDS = 0.1  # a deadline that an answer moved nearer is noticed this late at worst
+LATE_SECONDS = 0.1  # how late one is met at worst that an answer moved nearer
+WATCHED_SECONDS = 1.0  # a deadline is looked at by then: who ended is held no longer
 PORT_CALLS = 8  # that are read of a port, to hear what one peer has said there
 ALONE_BLOCKS = 32  # of one transfer before the others are looked at again
 
@@ -240,6 +241,9 @@ class Engine:
         if flow.name in self._unproven and flow.sender is not None and flow.sender.proven:
             del self._unproven[flow.name]
         self._give(flow, burst, now)
+        due = flow.transfer.deadline
+        if due + LATE_SECONDS < flow.tick * TICK_SECONDS and not flow.over:
+            self._watch(flow, due)
 
     def _give(self, flow: Flow, burst: Burst, now: float) -> None:
         """Send ``burst``, and end ``flow`` if its core did."""
@@ -301,19 +305,18 @@ class Engine:
         self._tick = int(now / TICK_SECONDS)
         for tick in sorted(tick for tick in self._wheel if tick <= self._tick):
             for flow in self._wheel.pop(tick, ()):
+                if flow.tick != tick:
+                    continue  # it is watched at another
                 if not flow.over and flow.transfer.deadline <= now:
                     self.hear(flow, now)  # what came in time counts, if we were late
                 if flow.over or (flow.transfer.deadline <= now and not self._waited(flow, now)):
                     continue
-                due = flow.transfer.deadline
-                if flow.transfer.timer.smoothed is not None:
-                    due = min(due, now + RECHECK_SECONDS)
-                self._watch(flow, due)
+                self._watch(flow, min(flow.transfer.deadline, now + WATCHED_SECONDS))
         self.flush()
 
     def _watch(self, flow: Flow, due: float) -> None:
-        tick = max(self._tick, int(due / TICK_SECONDS)) + 1
-        self._wheel.setdefault(tick, []).append(flow)
+        flow.tick = max(self._tick, int(due / TICK_SECONDS)) + 1
+        self._wheel.setdefault(flow.tick, []).append(flow)
 
     def _waited(self, flow: Flow, now: float) -> bool:
         """The wait of ``flow`` ended without an answer; whether it goes on."""
