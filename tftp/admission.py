@@ -137,7 +137,7 @@ class Admission:
         if (self._making or name in engine.flows) and self._known(datagram, name, now):
             return
         if engine.per_host.get(host, 0) >= limits.max_transfers_per_address or (
-            len(engine.flows) >= limits.max_transfers and not engine.make_room(now)
+            len(engine.flows) >= limits.max_transfers and not engine.make_room(engine.unproven, now)
         ):
             self.dropped += 1
             return
@@ -280,8 +280,8 @@ class Admission:
             no = ErrorReply(ErrorCode.ACCESS_VIOLATION, "uploads are not accepted here")
             self._refuse(arrival, request, no)
             return
-        running = sum(flow.upload is not None for flow in self._engine.flows.values())
-        if running >= MAX_AT_ONCE:
+        uploads = self._engine.uploads
+        if len(uploads) >= MAX_AT_ONCE and not self._engine.make_room(uploads, arrival.now):
             busy = ErrorReply(ErrorCode.UNDEFINED, "too many uploads at once; try again")
             self._refuse(arrival, request, busy)
             return

@@ -22,7 +22,7 @@ from itertools import count
 from socket import MSG_DONTWAIT
 from typing import TypeAlias
 
-from tftp.flow import Flow
+from tftp.flow import NEAR_SECONDS, Flow
 from tftp.frames import HEAD
 from tftp.listener import Listener
 from tftp.mmsg import AT_ONCE
@@ -53,7 +53,8 @@ class Engine:
         self.clock = clock
         self.flows: dict[bytes, Flow] = {}  # by the peer: it has one at most, the oldest is first
         self.per_host: dict[bytes, int] = {}
-        self._unproven: dict[bytes, Flow] = {}  # those sending to an address that never answered
+        self.unproven: dict[bytes, Flow] = {}  # those to an address that never answered
+        self.uploads: dict[bytes, Flow] = {}  # those that receive a file
         self._own: dict[int, Flow] = {}  # those that have a socket, by its descriptor
         self._report = report
         self._admit: Admit | None = None
@@ -107,8 +108,9 @@ class Engine:
             self._own[flow.connected.fileno()] = flow
         elif flow.sender is not None:
             flow.port.senders[flow.name] = flow.sender
-        if flow.sender is not None:
-            self._unproven[flow.name] = flow
+        self.unproven[flow.name] = flow
+        if flow.upload is not None:
+            self.uploads[flow.name] = flow
         flow.port.flows += 1
         host = host_of(flow.name)
         self.per_host[host] = self.per_host.get(host, 0) + 1
@@ -192,7 +194,7 @@ class Engine:
                         flow.connected.send(sender.frames[position], MSG_DONTWAIT)
                         continue
             except OSError as error:
-                self._failed(flow, error)
+                self._failed(flow, error, now)
                 self._ended(flow, now)
             else:
                 self._take(flow, datagram, now)
@@ -238,8 +240,8 @@ class Engine:
     def _take(self, flow: Flow, datagram: bytes, now: float) -> None:
         """Give the core a datagram of ``flow`` and send what it answers."""
         burst = flow.transfer.receive(datagram, now)
-        if flow.name in self._unproven and flow.sender is not None and flow.sender.proven:
-            del self._unproven[flow.name]
+        if flow.name in self.unproven and flow.transfer.proven:
+            del self.unproven[flow.name]
         self._give(flow, burst, now)
         due = flow.transfer.deadline
         if due + LATE_SECONDS < flow.tick * TICK_SECONDS and not flow.over:
@@ -250,7 +252,7 @@ class Engine:
         try:
             self.send(flow, burst)
         except OSError as error:
-            self._failed(flow, error)
+            self._failed(flow, error, now)
         self._ended(flow, now)
 
     def hear(self, flow: Flow, now: float) -> None:
@@ -265,7 +267,7 @@ class Engine:
             try:
                 datagram = flow.connected.recv(flow.recv_size, MSG_DONTWAIT)
             except OSError as error:
-                self._failed(flow, error)
+                self._failed(flow, error, now)
                 self._ended(flow, now)
                 return
             self._take(flow, datagram, now)
@@ -275,12 +277,18 @@ class Engine:
             if self._heard(port, now) < AT_ONCE:
                 return
 
-    def _failed(self, flow: Flow, error: OSError) -> None:
+    def _failed(self, flow: Flow, error: OSError, now: float) -> None:
         """A closed port ends a transfer; anything else may have passed when its timer comes."""
+        connected = flow.connected
+        if connected is None:
+            return
         if isinstance(error, ConnectionRefusedError):
+            with suppress(OSError):  # the kernel tells it before what the peer said until then
+                for _ in range(ALONE_BLOCKS):
+                    flow.transfer.receive(connected.recv(flow.recv_size, MSG_DONTWAIT), now)
             flow.transfer.gone()
-        elif error.errno == errno.EMSGSIZE and flow.connected is not None:
-            set_fragmenting(flow.connected, allowed=True)  # the path is narrower than it was
+        elif error.errno == errno.EMSGSIZE:
+            set_fragmenting(connected, allowed=True)  # the path is narrower than it was
 
     def _alone(self, descriptor: int) -> None:
         """Nobody else has anything: wait in the recv of one near peer, one call less a block."""
@@ -288,16 +296,20 @@ class Engine:
         if flow is None or flow.connected is None:
             return
         recv, clock = flow.connected.recv, self.clock
+        now = clock()
         for _ in range(ALONE_BLOCKS):
             if flow.over or not flow.near():
                 return
             try:
                 datagram = recv(flow.recv_size, 0)
             except OSError as error:
-                self._failed(flow, error)
-                self._ended(flow, clock())
+                self._failed(flow, error, now)
+                self._ended(flow, now)
                 return
-            self._take(flow, datagram, clock())
+            before, now = now, clock()
+            self._take(flow, datagram, now)
+            if now - before > NEAR_SECONDS:
+                return  # others have waited with us
 
     def sweep(self) -> None:
         """Retransmit, or end, what is due."""
@@ -352,12 +364,14 @@ class Engine:
         flow.transfer.outcome = Outcome(Ending.GONE, "the peer began another request")
         self._ended(flow, now)
 
-    def make_room(self, now: float) -> bool:
-        """End the oldest transfer whose peer never answered, if there is one."""
-        for flow in self._unproven.values():
-            flow.transfer.outcome = Outcome(Ending.TIMED_OUT, "never answered, gave way to another")
-            self._ended(flow, now)
-            return True
+    def make_room(self, among: dict[bytes, Flow], now: float) -> bool:
+        """End the oldest transfer of ``among`` whose peer never answered, if there is one."""
+        for name, flow in among.items():
+            if name in self.unproven:
+                give_way = Outcome(Ending.TIMED_OUT, "never answered, gave way to another")
+                flow.transfer.outcome = give_way
+                self._ended(flow, now)
+                return True
         return False
 
     def _requests(self, descriptor: int, now: float) -> None:
@@ -378,6 +392,7 @@ class Engine:
         dallies = flow.upload is not None and outcome.ending is Ending.DONE
         if dallies:
             flow.upload = None
+            del self.uploads[flow.name]
         else:
             self._forget(flow)
         self.tell(partial(flow.event, outcome, now))
@@ -385,7 +400,8 @@ class Engine:
     def _forget(self, flow: Flow) -> None:
         flow.over = True
         del self.flows[flow.name]
-        self._unproven.pop(flow.name, None)
+        self.unproven.pop(flow.name, None)
+        self.uploads.pop(flow.name, None)
         flow.port.flows -= 1
         if not self.flows:
             self._wheel.clear()  # nothing keeps a content until the next transfer

@@ -85,6 +85,11 @@ class Receiver:
         return max(self.sent_at, self._heard_at) + max(self._last_wait, self.timer.seconds)
 
     @property
+    def proven(self) -> bool:
+        """Whether the peer is there: it has answered, or was asked by this side."""
+        return self._begun or self._asking is not None
+
+    @property
     def progressing(self) -> bool:
         """Whether nothing was sent twice since the peer's last DATA."""
         return self._tries == 0
@@ -112,8 +117,7 @@ class Receiver:
 
     def timeout(self, now: float) -> bytes:
         """No DATA came in time: what is there acknowledged again, or the end."""
-        proven = self._begun or self._asking is not None
-        most = self._retries if proven else UNPROVEN_SENDS - 1
+        most = self._retries if self.proven else UNPROVEN_SENDS - 1
         if self._tries >= most:
             reason = f"no answer to {self._tries + 1} copies after block {self.blocks}"
             self.outcome = Outcome(Ending.TIMED_OUT, reason)
@@ -123,7 +127,7 @@ class Receiver:
         self._window_place = 0
         self.timer.lost()
         if self._tries == most:
-            self._last_wait = float(self.terms.timeout or 0) if proven else HALF_OPEN_SECONDS
+            self._last_wait = float(self.terms.timeout or 0) if self.proven else HALF_OPEN_SECONDS
         return self._again_from_here(now)
 
     def gone(self) -> None:

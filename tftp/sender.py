@@ -187,6 +187,8 @@ class Sender:
 
     def gone(self) -> None:
         """The peer's port is closed: it has all and lost interest in saying so, or went away."""
+        if self.outcome is not None:
+            return
         if self._last_is_out() and self.proven:
             self.outcome = Outcome(Ending.UNCONFIRMED, "port closed before the last ACK")
         else:

@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import trio
@@ -237,6 +238,46 @@ async def test_only_a_closed_port_ends_a_transfer(folder, number):
         await client.rrq(b"config")
         assert await client.goes_on(1)
         assert service.events == []
+
+
+async def test_a_last_ack_counts_although_the_kernel_tells_of_the_closed_port_first(folder):
+    async with serving(folder) as service:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+            client = Phone(trio.socket.from_stdlib_socket(plain), (service.host, service.port))
+            await client.rrq(b"exact", b"windowsize", b"2")
+            await client.ack(0)
+            assert (await client.hear())[:4] == b"\0\3\0\2"
+            assert (await client.ack(2))[:4] == b"\0\3\0\3"
+            plain.sendto(b"\0\4\0\2", client.peer)  # once more: it gets block 3 again, too late
+            plain.sendto(b"\0\4\0\3", client.peer)
+        assert (await service.event(file="exact"))["outcome"] == "done"
+
+
+def test_a_peer_that_becomes_slow_keeps_others_waiting_for_one_block(folder):
+    """Alone until then it was waited for, since it was near."""
+    waited = []
+
+    class Slow(socket.SocketType):
+        def recv(self, octets, flags) -> bytes:
+            waited.append(not flags)
+            made.now += 0.003 if waited[-1] else 0
+            return super().recv(octets, flags)
+
+        def send(self, datagram, flags) -> int:
+            made.client.sendto(b"\0\4" + datagram[2:4], self.getsockname())
+            return super().send(datagram, flags)
+
+    def link(_name, _peer, connected):
+        return Slow(fileno=connected.detach())
+
+    (folder / "large").write_bytes(bytes(100_000))
+    with by_hand(folder, link=link) as made:
+        made.ask(b"\0\1large\0octet\0")
+        while not made.events:
+            made.engine.drain()
+    assert made.events[0]["outcome"] == "done"
+    assert True in waited
+    assert not any(first and second for first, second in pairwise(waited))
 
 
 async def test_who_asks_for_something_else_gets_that_alone(folder):
