@@ -9,8 +9,8 @@ from conf.identity import Node, load_signer
 from conf.settings import OfferSettings, PhoneSettings, Settings, TftpSettings
 from itl import ItlError
 from itl.certificates import load_certificates
-from tftp.admission import Limits
 from tftp.catalog import Catalog, Offer
+from tftp.limits import Limits
 from tftp.uploads import Uploads
 
 UPLOADS = "uploads"

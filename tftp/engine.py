@@ -79,9 +79,9 @@ class Engine:
         self.ports.serve(listener.family)
 
     def stop_listening(self) -> None:
-        """No further requests; running transfers go on."""
+        """No further requests; running transfers go on, and requests that were taken."""
         if self._listening:
-            for descriptor in self._listeners:  # what is being made is answered yet
+            for descriptor in self._listeners:
                 self._epoll.unregister(descriptor)
             self._listening = False
 

@@ -17,10 +17,11 @@ import trio.testing
 
 from tests.tftp.conftest import Phone, phone, serving
 from tftp import ports
-from tftp.admission import Admission, Limits
+from tftp.admission import Admission
 from tftp.content import ErrorReply, Later
 from tftp.engine import Engine
 from tftp.frames import Frames
+from tftp.limits import Limits
 from tftp.listener import Listener
 from tftp.mmsg import Outbox
 from tftp.names import name_of
@@ -354,7 +355,6 @@ def by_hand(folder, **keywords):
             Frames(),
             find=lambda name, _: files.open(name),
             make=lambda later, resume: resume(later.make()),
-            report=made.events.append,
             limits=Limits,
             **keywords,
         )
