@@ -40,7 +40,7 @@ SLICE_SECONDS = 0.004  # how long a drain may keep other tasks waiting
 LINGER_SECONDS = 0.001  # the least an epoll can wait; an answer on the way is met without a detour
 EVENTS_AT_ONCE = 16  # sockets looked at before the time; each may have a call full of datagrams
 TICK_SECONDS = 0.01  # how late a deadline is met at worst, if nothing else is late
-LATE_SECONDS = 0.1  # how late one is met at worst that an answer moved nearer
+LATE_TICKS = 10  # how late one is met at worst that an answer moved nearer
 WATCHED_SECONDS = 1.0  # a deadline is looked at by then: who ended is held no longer
 PORT_CALLS = 8  # that are read of a port, to hear what one peer has said there
 ALONE_BLOCKS = 32  # of one transfer before the others are looked at again
@@ -243,9 +243,10 @@ class Engine:
         if flow.name in self.unproven and flow.transfer.proven:
             del self.unproven[flow.name]
         self._give(flow, burst, now)
-        due = flow.transfer.deadline
-        if due + LATE_SECONDS < flow.tick * TICK_SECONDS and not flow.over:
-            self._watch(flow, due)
+        if flow.tick - self._tick > LATE_TICKS and not flow.over:
+            due = flow.transfer.deadline
+            if flow.tick - int(due / TICK_SECONDS) > LATE_TICKS:
+                self._watch(flow, due)
 
     def _give(self, flow: Flow, burst: Burst, now: float) -> None:
         """Send ``burst``, and end ``flow`` if its core did."""

@@ -11,6 +11,8 @@ from tftp.names import host_of, host_text, peer_text
 from tftp.packets import ErrorCode, Request, encode_error
 from tftp.sockets import Address
 
+_WORDS = [code.words for code in ErrorCode]
+
 
 class Arrival(NamedTuple):
     """A request as it came in."""
@@ -57,7 +59,7 @@ def _event(
         "event": "tftp.error",
         "device": device_of(request.name) if request else None,
         "peer": peer_text(arrival.name),
-        "outcome": reply.code.words,
+        "outcome": _WORDS[reply.code],
         "reason": why or reply.text,
         "milliseconds": round(took * 1000, 1),
         "file": request.name if request else None,
