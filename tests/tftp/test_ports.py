@@ -28,6 +28,7 @@ from tftp.names import name_of
 from tftp.packets import ErrorCode
 from tftp.root import Root
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 DATA_1 = b"\0\3\0\1"
 RRQ_CONFIG = b"\0\1config\0octet\0"
 

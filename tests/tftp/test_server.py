@@ -20,6 +20,7 @@ from tftp.limits import Limits
 from tftp.netascii import MOST_OCTETS
 from tftp.uploads import Uploads
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ERROR = b"\0\5"
 RMEM_MAX = Path("/proc/sys/net/core/rmem_max").read_text()
 DATA_1 = b"\0\3\0\1"

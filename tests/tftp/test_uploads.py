@@ -11,6 +11,8 @@ from tftp import RemoteError
 from tftp.client import put
 from tftp.uploads import MAX_AT_ONCE, Uploads
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def place(tmp_path):
