@@ -12,8 +12,8 @@ from conf.settings import OfferSettings, PhoneSettings, Settings, TftpSettings
 from itl import ItlError
 from itl.certificates import load_certificates
 from itl.trustlist import parse_trust_list
-from tftp.admission import Limits
 from tftp.catalog import Catalog, Offer
+from tftp.limits import Limits
 from tftp.uploads import Uploads
 
 UPLOADS = "uploads"  # where files sent to the node go

@@ -29,7 +29,7 @@ _REQUESTS = frozenset({"query", "verify"})
 _PROBLEMS = frozenset(
     {"refused", "timed out", "malformed", "handshake failed", "lost", "dropped", "failed"}
 )
-_OUTCOMES = frozenset({*Ending, *(code.name.lower().replace("_", " ") for code in ErrorCode)})
+_OUTCOMES = frozenset({*Ending, *(code.words for code in ErrorCode)})
 
 
 class Metrics:

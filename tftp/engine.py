@@ -8,7 +8,7 @@ path of an ACK is: poll, receive, one comparison in :class:`~tftp.sender.Sender`
 all ACKs that wait there go it together. Everything that happens once a transfer (limits, names,
 options, files, reports) is kept off that path; see :mod:`tftp.admission`.
 
-Deadlines are on a wheel, in the tick after each. An ACK does not touch it: a transfer that comes up
+Deadlines are on a wheel, in the tick after each. Nearly no ACK touches it: a transfer that comes up
 early is put back at the deadline of that moment.
 """
 
@@ -22,7 +22,7 @@ from itertools import count
 from socket import MSG_DONTWAIT
 from typing import TypeAlias
 
-from tftp.flow import Flow
+from tftp.flow import NEAR_SECONDS, Flow
 from tftp.frames import HEAD
 from tftp.listener import Listener
 from tftp.mmsg import AT_ONCE
@@ -40,7 +40,8 @@ SLICE_SECONDS = 0.004  # how long a drain may keep other tasks waiting
 LINGER_SECONDS = 0.001  # the least an epoll can wait; an answer on the way is met without a detour
 EVENTS_AT_ONCE = 16  # sockets looked at before the time; each may have a call full of datagrams
 TICK_SECONDS = 0.01  # how late a deadline is met at worst, if nothing else is late
-RECHECK_SECONDS = 0.1  # a deadline that an answer moved nearer is noticed this late at worst
+LATE_TICKS = 10  # how late one is met at worst that an answer moved nearer
+WATCHED_SECONDS = 1.0  # a deadline is looked at by then: who ended is held no longer
 PORT_CALLS = 8  # that are read of a port, to hear what one peer has said there
 ALONE_BLOCKS = 32  # of one transfer before the others are looked at again
 
@@ -52,7 +53,8 @@ class Engine:
         self.clock = clock
         self.flows: dict[bytes, Flow] = {}  # by the peer: it has one at most, the oldest is first
         self.per_host: dict[bytes, int] = {}
-        self._unproven: dict[bytes, Flow] = {}  # those sending to an address that never answered
+        self.unproven: dict[bytes, Flow] = {}  # those to an address that never answered
+        self.uploads: dict[bytes, Flow] = {}  # those that receive a file
         self._own: dict[int, Flow] = {}  # those that have a socket, by its descriptor
         self._report = report
         self._admit: Admit | None = None
@@ -77,9 +79,9 @@ class Engine:
         self.ports.serve(listener.family)
 
     def stop_listening(self) -> None:
-        """No further requests; running transfers go on."""
+        """No further requests; running transfers go on, and requests that were taken."""
         if self._listening:
-            for descriptor in self._listeners:  # what is being made is answered yet
+            for descriptor in self._listeners:
                 self._epoll.unregister(descriptor)
             self._listening = False
 
@@ -106,8 +108,9 @@ class Engine:
             self._own[flow.connected.fileno()] = flow
         elif flow.sender is not None:
             flow.port.senders[flow.name] = flow.sender
-        if flow.sender is not None:
-            self._unproven[flow.name] = flow
+        self.unproven[flow.name] = flow
+        if flow.upload is not None:
+            self.uploads[flow.name] = flow
         flow.port.flows += 1
         host = host_of(flow.name)
         self.per_host[host] = self.per_host.get(host, 0) + 1
@@ -191,7 +194,7 @@ class Engine:
                         flow.connected.send(sender.frames[position], MSG_DONTWAIT)
                         continue
             except OSError as error:
-                self._failed(flow, error)
+                self._failed(flow, error, now)
                 self._ended(flow, now)
             else:
                 self._take(flow, datagram, now)
@@ -237,16 +240,20 @@ class Engine:
     def _take(self, flow: Flow, datagram: bytes, now: float) -> None:
         """Give the core a datagram of ``flow`` and send what it answers."""
         burst = flow.transfer.receive(datagram, now)
-        if flow.name in self._unproven and flow.sender is not None and flow.sender.proven:
-            del self._unproven[flow.name]
+        if flow.name in self.unproven and flow.transfer.proven:
+            del self.unproven[flow.name]
         self._give(flow, burst, now)
+        if flow.tick - self._tick > LATE_TICKS and not flow.over:
+            due = flow.transfer.deadline
+            if flow.tick - int(due / TICK_SECONDS) > LATE_TICKS:
+                self._watch(flow, due)
 
     def _give(self, flow: Flow, burst: Burst, now: float) -> None:
         """Send ``burst``, and end ``flow`` if its core did."""
         try:
             self.send(flow, burst)
         except OSError as error:
-            self._failed(flow, error)
+            self._failed(flow, error, now)
         self._ended(flow, now)
 
     def hear(self, flow: Flow, now: float) -> None:
@@ -261,7 +268,7 @@ class Engine:
             try:
                 datagram = flow.connected.recv(flow.recv_size, MSG_DONTWAIT)
             except OSError as error:
-                self._failed(flow, error)
+                self._failed(flow, error, now)
                 self._ended(flow, now)
                 return
             self._take(flow, datagram, now)
@@ -271,12 +278,18 @@ class Engine:
             if self._heard(port, now) < AT_ONCE:
                 return
 
-    def _failed(self, flow: Flow, error: OSError) -> None:
+    def _failed(self, flow: Flow, error: OSError, now: float) -> None:
         """A closed port ends a transfer; anything else may have passed when its timer comes."""
+        connected = flow.connected
+        if connected is None:
+            return
         if isinstance(error, ConnectionRefusedError):
+            with suppress(OSError):  # the kernel tells it before what the peer said until then
+                for _ in range(ALONE_BLOCKS):
+                    flow.transfer.receive(connected.recv(flow.recv_size, MSG_DONTWAIT), now)
             flow.transfer.gone()
-        elif error.errno == errno.EMSGSIZE and flow.connected is not None:
-            set_fragmenting(flow.connected, allowed=True)  # the path is narrower than it was
+        elif error.errno == errno.EMSGSIZE:
+            set_fragmenting(connected, allowed=True)  # the path is narrower than it was
 
     def _alone(self, descriptor: int) -> None:
         """Nobody else has anything: wait in the recv of one near peer, one call less a block."""
@@ -284,16 +297,20 @@ class Engine:
         if flow is None or flow.connected is None:
             return
         recv, clock = flow.connected.recv, self.clock
+        now = clock()
         for _ in range(ALONE_BLOCKS):
             if flow.over or not flow.near():
                 return
             try:
                 datagram = recv(flow.recv_size, 0)
             except OSError as error:
-                self._failed(flow, error)
-                self._ended(flow, clock())
+                self._failed(flow, error, now)
+                self._ended(flow, now)
                 return
-            self._take(flow, datagram, clock())
+            before, now = now, clock()
+            self._take(flow, datagram, now)
+            if now - before > NEAR_SECONDS:
+                return  # others have waited with us
 
     def sweep(self) -> None:
         """Retransmit, or end, what is due."""
@@ -301,19 +318,18 @@ class Engine:
         self._tick = int(now / TICK_SECONDS)
         for tick in sorted(tick for tick in self._wheel if tick <= self._tick):
             for flow in self._wheel.pop(tick, ()):
+                if flow.tick != tick:
+                    continue  # it is watched at another
                 if not flow.over and flow.transfer.deadline <= now:
                     self.hear(flow, now)  # what came in time counts, if we were late
                 if flow.over or (flow.transfer.deadline <= now and not self._waited(flow, now)):
                     continue
-                due = flow.transfer.deadline
-                if flow.transfer.timer.smoothed is not None:
-                    due = min(due, now + RECHECK_SECONDS)
-                self._watch(flow, due)
+                self._watch(flow, min(flow.transfer.deadline, now + WATCHED_SECONDS))
         self.flush()
 
     def _watch(self, flow: Flow, due: float) -> None:
-        tick = max(self._tick, int(due / TICK_SECONDS)) + 1
-        self._wheel.setdefault(tick, []).append(flow)
+        flow.tick = max(self._tick, int(due / TICK_SECONDS)) + 1
+        self._wheel.setdefault(flow.tick, []).append(flow)
 
     def _waited(self, flow: Flow, now: float) -> bool:
         """The wait of ``flow`` ended without an answer; whether it goes on."""
@@ -349,12 +365,14 @@ class Engine:
         flow.transfer.outcome = Outcome(Ending.GONE, "the peer began another request")
         self._ended(flow, now)
 
-    def make_room(self, now: float) -> bool:
-        """End the oldest transfer whose peer never answered, if there is one."""
-        for flow in self._unproven.values():
-            flow.transfer.outcome = Outcome(Ending.TIMED_OUT, "never answered, gave way to another")
-            self._ended(flow, now)
-            return True
+    def make_room(self, among: dict[bytes, Flow], now: float) -> bool:
+        """End the oldest transfer of ``among`` whose peer never answered, if there is one."""
+        for name, flow in among.items():
+            if name in self.unproven:
+                give_way = Outcome(Ending.TIMED_OUT, "never answered, gave way to another")
+                flow.transfer.outcome = give_way
+                self._ended(flow, now)
+                return True
         return False
 
     def _requests(self, descriptor: int, now: float) -> None:
@@ -375,6 +393,7 @@ class Engine:
         dallies = flow.upload is not None and outcome.ending is Ending.DONE
         if dallies:
             flow.upload = None
+            del self.uploads[flow.name]
         else:
             self._forget(flow)
         self.tell(partial(flow.event, outcome, now))
@@ -382,7 +401,8 @@ class Engine:
     def _forget(self, flow: Flow) -> None:
         flow.over = True
         del self.flows[flow.name]
-        self._unproven.pop(flow.name, None)
+        self.unproven.pop(flow.name, None)
+        self.uploads.pop(flow.name, None)
         flow.port.flows -= 1
         if not self.flows:
             self._wheel.clear()  # nothing keeps a content until the next transfer

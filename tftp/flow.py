@@ -19,7 +19,7 @@ _DEVICE = re.compile(r"SEP[0-9A-Fa-f]{12}")
 class Flow:
     """A transfer to ``name`` from ``port``, over a socket of its own if it has one.
 
-    ``over`` says that it is no longer the engine's.
+    ``over`` says that it is no longer the engine's, ``tick`` when the engine looks at its deadline.
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class Flow:
         "request",
         "sender",
         "started",
+        "tick",
         "transfer",
         "upload",
     )
@@ -63,6 +64,7 @@ class Flow:
         self.content = content
         self.upload = upload
         self.over = False
+        self.tick = 0
 
     def near(self) -> bool:
         """Whether the peer answers so soon that waiting for it in a recv is worth it."""

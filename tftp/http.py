@@ -24,10 +24,10 @@ from tftp.content import BROKEN, Content, ErrorReply, Later
 from tftp.engine import Report
 from tftp.flow import device_of
 from tftp.http_server import HttpServer, Wire
+from tftp.making import made, threads
 from tftp.packets import MAX_NAME, ErrorCode
 
 PIECE_BYTES = 64 * 1024
-MAKING_THREADS = 2
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 _STATUS = {ErrorCode.NOT_FOUND: 404, ErrorCode.ACCESS_VIOLATION: 403}
 _UNAVAILABLE = 503
@@ -55,7 +55,7 @@ async def serve_http(
     ``drain_seconds``. Raises OSError if the identity cannot be used.
     """
     scheme = "http" if identity is None else "https"
-    page = _Page(find, report, reply_policy, scheme, trio.CapacityLimiter(MAKING_THREADS))
+    page = _Page(find, report, reply_policy, scheme, threads())
     server = HttpServer(page, identity=identity, report=report)
     await server.run(listening, stop=stop, drain_seconds=drain_seconds, task_status=task_status)
 
@@ -131,18 +131,12 @@ class _Page:
         answer = self.find(asked.name, asked.host)
         found = self.reply_policy(asked.name, asked.host, answer) if self.reply_policy else answer
         if isinstance(found, Later):
-            found = await self._made(found)
+            found = await made(found, self.making)
         if found is None or isinstance(found, Later):
             found = ErrorReply(ErrorCode.UNDEFINED, "no answer")
         if isinstance(found, ErrorReply):
             return self._refused(asked, _STATUS.get(found.code, _UNAVAILABLE), found)
         return self._content(asked, found)
-
-    async def _made(self, later: Later) -> Content | ErrorReply:
-        try:
-            return await trio.to_thread.run_sync(later.make, limiter=self.making)
-        except (TftpError, OSError) as error:
-            return ErrorReply(ErrorCode.UNDEFINED, f"could not be made: {error}")
 
     def _refused(
         self,
@@ -153,8 +147,7 @@ class _Page:
         *,
         why: str = "",
     ) -> Response:
-        outcome = reply.code.name.lower().replace("_", " ")
-        event = asked.event(f"{self.scheme}.error", outcome, why or reply.text, status, 0)
+        event = asked.event(f"{self.scheme}.error", reply.code.words, why or reply.text, status, 0)
         self.report(event | {"expected": reply.expected})
         return Response(f"{reply.text}\n", status, headers, "text/plain")
 

@@ -39,6 +39,11 @@ class ErrorCode(IntEnum):
     NO_SUCH_USER = 7
     OPTIONS_REFUSED = 8
 
+    @property
+    def words(self) -> str:
+        """As events have it: "not found"."""
+        return self.name.lower().replace("_", " ")
+
 
 _REQUESTS = {b"\0\1": Opcode.RRQ, b"\0\2": Opcode.WRQ}
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})

@@ -18,12 +18,12 @@ from tftp.packets import (
 )
 from tftp.timer import MOST_SECONDS, RetransmitTimer
 from tftp.transfer import (
-    HALF_OPEN_SECONDS,
     RETRIES,
     UNPROVEN_SENDS,
     Ending,
     Outcome,
     failure,
+    last_wait,
     remote_outcome,
 )
 
@@ -56,7 +56,6 @@ class Receiver:
         self._asking = request
         self._retries = retries
         self._tries = 0
-        self._last_wait = 0.0  # seconds, at the least, after the last copy
         self._window_place = 0  # blocks taken since the last ACK
         self._gap_answered = False
         self._begun = False
@@ -82,7 +81,12 @@ class Receiver:
         """When :meth:`timeout` is due; after the end, how long to stay for a repeated last DATA."""
         if self.outcome is not None:
             return self.sent_at + DALLY_SECONDS
-        return max(self.sent_at, self._heard_at) + max(self._last_wait, self.timer.seconds)
+        return max(self.sent_at, self._heard_at) + self.timer.seconds
+
+    @property
+    def proven(self) -> bool:
+        """Whether the peer is there: it has answered, or was asked by this side."""
+        return self._begun or self._asking is not None
 
     @property
     def progressing(self) -> bool:
@@ -112,8 +116,7 @@ class Receiver:
 
     def timeout(self, now: float) -> bytes:
         """No DATA came in time: what is there acknowledged again, or the end."""
-        proven = self._begun or self._asking is not None
-        most = self._retries if proven else UNPROVEN_SENDS - 1
+        most = self._retries if self.proven else UNPROVEN_SENDS - 1
         if self._tries >= most:
             reason = f"no answer to {self._tries + 1} copies after block {self.blocks}"
             self.outcome = Outcome(Ending.TIMED_OUT, reason)
@@ -121,9 +124,8 @@ class Receiver:
         self._tries += 1
         self._gap_answered = False
         self._window_place = 0
-        self.timer.lost()
-        if self._tries == most:
-            self._last_wait = float(self.terms.timeout or 0) if proven else HALF_OPEN_SECONDS
+        last = self._tries == most
+        self.timer.lost(last_wait(self.terms.timeout, proven=self.proven) if last else 0.0)
         return self._again_from_here(now)
 
     def gone(self) -> None:
@@ -191,8 +193,9 @@ class Receiver:
         return b""
 
     def _progress(self) -> None:
+        if self._tries:
+            self.timer.progress()
         self._tries = 0
-        self._last_wait = 0.0
 
     def _take(self, payload: bytes) -> bytes:
         """Hand on the octets of the block that is due; answers the ERROR if that cannot be."""

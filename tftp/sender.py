@@ -16,13 +16,13 @@ from tftp.packets import (
 )
 from tftp.timer import MOST_SECONDS, RetransmitTimer
 from tftp.transfer import (
-    HALF_OPEN_SECONDS,
     RETRIES,
     UNPROVEN_SENDS,
     Burst,
     Ending,
     Outcome,
     failure,
+    last_wait,
     remote_outcome,
     steps_ahead,
 )
@@ -44,7 +44,6 @@ class Sender:
         "_acked",
         "_asking",
         "_content",
-        "_copies",
         "_echoing",
         "_gap_answered",
         "_opening",
@@ -70,7 +69,6 @@ class Sender:
         "terms",
         "timer",
         "total",
-        "waiting",
     )
 
     def __init__(
@@ -94,7 +92,6 @@ class Sender:
         self._retries = retries
         self.proven = request is not None
         self._tries = 0
-        self._copies = 0
         self._resent = False
         self._resent_block = NO_BLOCK
         self._gap_answered = False
@@ -112,7 +109,6 @@ class Sender:
         self.outcome: Outcome | None = None
         self.retransmissions = 0
         self.sent_at = 0.0
-        self.waiting = 0.0
         self._agree(terms or Terms())
         self.timer = timer or RetransmitTimer(self.terms.timeout or MOST_SECONDS)
 
@@ -136,7 +132,7 @@ class Sender:
     @property
     def deadline(self) -> float:
         """When :meth:`timeout` is due."""
-        return self.sent_at + (self.waiting or self.timer.seconds)
+        return self.sent_at + self.timer.seconds
 
     @property
     def progressing(self) -> bool:
@@ -146,7 +142,6 @@ class Sender:
     def start(self, now: float) -> Burst:
         """What opens the transfer: WRQ, OACK, or the first DATA."""
         self.sent_at = now
-        self._copies = 1
         if self._opening:
             return self._opening
         return self._send_from(1, now)
@@ -175,24 +170,24 @@ class Sender:
 
     def timeout(self, now: float) -> Burst:
         """No answer came in time: the last packet or window again, or the end."""
-        if not self.proven and self._copies >= UNPROVEN_SENDS:
-            if not self.waiting:
-                self.sent_at, self.waiting = now, HALF_OPEN_SECONDS
-                return b""
-            self.outcome = Outcome(Ending.TIMED_OUT, "no answer to the first packet")
-            return b""
-        if self._tries >= self._retries:
+        most = self._retries if self.proven else UNPROVEN_SENDS - 1
+        if self._tries >= most:
             return self._give_up()
-        return self._repeat(now)
+        return self._repeat(now, last=self._tries + 1 == most)
 
     def gone(self) -> None:
         """The peer's port is closed: it has all and lost interest in saying so, or went away."""
+        if self.outcome is not None:
+            return
         if self._last_is_out() and self.proven:
             self.outcome = Outcome(Ending.UNCONFIRMED, "port closed before the last ACK")
         else:
             self.outcome = Outcome(Ending.GONE, "the peer's port is closed")
 
     def _give_up(self) -> Burst:
+        if not self.proven:
+            self.outcome = Outcome(Ending.TIMED_OUT, "no answer to the first packet")
+            return b""
         if self._last_is_out():
             self.outcome = Outcome(Ending.UNCONFIRMED, "the last ACK did not come")
             return b""
@@ -207,16 +202,13 @@ class Sender:
             return self._window_end == self.total
         return self._piece.first + self.position == self.total
 
-    def _repeat(self, now: float) -> Burst:
+    def _repeat(self, now: float, *, last: bool) -> Burst:
         self._tries += 1
-        self._copies += 1
         self._resent = True
         self.limit = 0  # the next ACK goes the slow way and clears the count
         self.retransmissions += 1
         self.sent_at = now
-        self.timer.lost()
-        if self._tries == self._retries:  # the last copy: who asked for so much time has it
-            self.waiting = float(self.terms.timeout or 0)
+        self.timer.lost(last_wait(self.terms.timeout, proven=self.proven) if last else 0.0)
         if self._piece is None:
             return self._opening
         if self.terms.windowsize == 1:
@@ -241,7 +233,6 @@ class Sender:
         self._tries = 0
         self._resent_block = self._acked if resent and lockstep else NO_BLOCK
         self._echoing, self._repeated = self._repeated, False
-        self.waiting = 0.0
         return self._send_from(self._acked + 1, now)
 
     def _send_from(self, block: int, now: float) -> Burst:
@@ -350,8 +341,8 @@ class Sender:
         if not stuck:
             self._acked += ahead
             self._tries = 0
+            self.timer.progress()
             self._echoing = False
-            self.waiting = 0.0
             self.proven = True
         self._resent = True
         self.retransmissions += 1

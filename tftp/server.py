@@ -5,19 +5,18 @@ from collections.abc import Callable
 
 import trio
 
-from tftp import TftpError
-from tftp.admission import Admission, Find, Limits, Link, ReplyPolicy, Resume
+from tftp.admission import Admission, Find, Link, ReplyPolicy, Resume
 from tftp.content import Content, ErrorReply, Later
 from tftp.engine import TICK_SECONDS, Engine, Report
 from tftp.frames import KEPT_BYTES, Frames
+from tftp.limits import Limits
 from tftp.listener import Listener
-from tftp.packets import ErrorCode
+from tftp.making import made, threads
 from tftp.sockets import widen_receive_buffer
 from tftp.uploads import Uploads
 
 DEFAULT_LIMITS = Limits()
 RECEIVE_BUFFER = 8 * 1024 * 1024
-MAKING_THREADS = 2
 
 
 async def serve_tftp(
@@ -43,14 +42,14 @@ async def serve_tftp(
     wanted for each socket: a thousand phones that boot at once are lost in less. ``cache_bytes`` of
     framed content are kept.
     ``rollover`` is the block number after 65535. ``reply_policy`` replaces answers and ``link``
-    transfers' sockets, to misbehave on purpose. After ``stop`` running transfers have
-    ``drain_seconds``.
+    transfers' sockets, to misbehave on purpose. After ``stop`` running transfers, and requests
+    whose content is being made, have ``drain_seconds``.
     """
     engine = Engine(report=report)
     frames = Frames(kept_bytes=cache_bytes, rollover=rollover)
     try:
         async with trio.open_nursery() as nursery:
-            limiter = trio.CapacityLimiter(MAKING_THREADS)
+            limiter = threads()
             busy = trio.lowlevel.ParkingLot()
 
             def make(later: Later, resume: Resume) -> None:
@@ -61,7 +60,6 @@ async def serve_tftp(
                 frames,
                 find=find,
                 make=make,
-                report=report,
                 limits=limits if callable(limits) else lambda: limits,
                 uploads=uploads,
                 reply_policy=reply_policy,
@@ -76,7 +74,7 @@ async def serve_tftp(
             await (trio.Event() if stop is None else stop).wait()
             engine.stop_listening()
             with trio.move_on_after(drain_seconds):
-                await _until_idle(engine)
+                await _until_idle(engine, admission)
             nursery.cancel_scope.cancel()
     finally:
         engine.close()
@@ -92,8 +90,8 @@ async def _drain(engine: Engine, busy: trio.lowlevel.ParkingLot) -> None:
             busy.unpark_all()
 
 
-async def _until_idle(engine: Engine) -> None:
-    while engine.flows:  # noqa: ASYNC110  the engine is plain code and knows no trio events
+async def _until_idle(engine: Engine, admission: Admission) -> None:
+    while engine.flows or admission.making:  # noqa: ASYNC110  the engine is plain code and knows no trio events
         await trio.sleep(TICK_SECONDS)
 
 
@@ -112,14 +110,12 @@ async def _make(
     limiter: trio.CapacityLimiter,
     busy: trio.lowlevel.ParkingLot,
 ) -> None:
-    made: Content | ErrorReply | Exception
+    content: Content | ErrorReply | Exception
     try:
-        made = await trio.to_thread.run_sync(later.make, limiter=limiter)
-    except (TftpError, OSError) as error:
-        made = ErrorReply(ErrorCode.UNDEFINED, f"could not be made: {error}")
+        content = await made(later, limiter)
     except Exception as error:  # noqa: BLE001  one request must not end the service for all
-        made = error
-    resume(made)
+        content = error
+    resume(content)
     busy.unpark_all()  # it may have begun a transfer
 
 

@@ -30,7 +30,6 @@ class SignedFiles:
         per_address: int = PER_ADDRESS,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
-        self.made = 0
         self._clock = clock
         self._per_address = per_address
         self._kept_bytes = kept_bytes
@@ -79,7 +78,6 @@ class SignedFiles:
 
     def _keep(self, key: Hashable, made: Octets) -> None:
         with self._lock:
-            self.made += 1
             self._kept[key] = made
             self._bytes += made.size
             while self._bytes > self._kept_bytes and len(self._kept) > 1:

@@ -39,11 +39,14 @@ class RetransmitTimer:
         self._losses = 0
         self.seconds = min(self._base, self.most_seconds)
 
-    def lost(self) -> None:
-        """The wait ended without an answer: doubled from the second loss in a row."""
+    def lost(self, least_seconds: float = 0.0) -> None:
+        """The wait ended without an answer: doubled from the second loss in a row.
+
+        ``least_seconds`` are waited now, whatever the bounds say.
+        """
         self._losses += 1
         doubled = self._base * 2.0 ** min(self._losses - 1, 16)
-        self.seconds = min(doubled, self.most_seconds)
+        self.seconds = max(min(doubled, self.most_seconds), least_seconds)
 
     def too_early(self) -> None:
         """An answer to both copies came: the wait was shorter than the round trip."""

@@ -23,7 +23,7 @@ from tftp.packets import BLOCK_NUMBERS, Error, ErrorCode, encode_error, parse
 Burst: TypeAlias = bytes | memoryview
 RETRIES = 8  # retransmissions in a row without progress: some 12 seconds with the timer's bounds
 UNPROVEN_SENDS = 3  # copies of the first packet to an address that has not answered yet
-HALF_OPEN_SECONDS = 5.0  # how long an answer to the last of these copies is waited for
+HALF_OPEN_SECONDS = 5.0  # how long an answer to the last of these copies is waited for at least
 
 
 class Ending(StrEnum):
@@ -61,6 +61,11 @@ def remote_outcome(datagram: bytes) -> Outcome | None:
 def failure(code: ErrorCode, text: str) -> tuple[bytes, Outcome]:
     """The ERROR this side ends a transfer with, and the outcome."""
     return encode_error(code, text), Outcome(Ending.FAILED, text)
+
+
+def last_wait(timeout: int | None, *, proven: bool) -> float:
+    """Seconds for an answer to the last copy, at the least: who asked for a ``timeout`` has it."""
+    return float(timeout or 0) if proven else HALF_OPEN_SECONDS
 
 
 def steps_ahead(wire: int, since: int, rollover: int) -> int:

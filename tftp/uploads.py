@@ -10,7 +10,10 @@ import tempfile
 from pathlib import Path
 
 from tftp.content import ErrorReply
+from tftp.netascii import FromNetascii
+from tftp.options import Terms
 from tftp.packets import ErrorCode
+from tftp.receiver import Receiver
 from tftp.root import split
 
 MAX_AT_ONCE = 16
@@ -27,8 +30,8 @@ class Upload:
 
     def write(self, octets: bytes) -> None:
         """Take the next octets. Raises OSError."""
-        if os.write(self._descriptor, octets) != len(octets):
-            raise OSError(28, "no space left")
+        while octets:  # a disk that is full takes a part first
+            octets = octets[os.write(self._descriptor, octets) :]
 
     def commit(self) -> None:
         """Get the real name. Raises FileExistsError rather than overwrite.
@@ -59,8 +62,11 @@ class Uploads:
         for unfinished in folder.glob(f"{_PREFIX}*"):
             unfinished.unlink(missing_ok=True)
 
-    def open(self, name: str) -> Upload | ErrorReply:
-        """Begin an upload of a plain name (no folders); or the error to answer."""
+    def open(self, name: str, announced: int) -> Upload | ErrorReply:
+        """Begin an upload of a plain name (no folders); or the error to answer.
+
+        ``announced`` is its size in octets, 0 if that is not known.
+        """
         parts = split(name)
         if parts is None or len(parts) != 1 or parts[0].startswith("."):
             return ErrorReply(ErrorCode.ACCESS_VIOLATION, "uploads take plain names only")
@@ -68,6 +74,22 @@ class Uploads:
             # a name may be longer in UTF-8 than it was on the wire, too long for the file system
             if (self.folder / parts[0]).exists():
                 return ErrorReply(ErrorCode.FILE_EXISTS, "nothing is overwritten")
+            if announced > self.max_bytes:
+                text = f"at most {self.max_bytes} octets are accepted"
+                return ErrorReply(ErrorCode.DISK_FULL, text)
             return Upload(self.folder, parts[0])
         except OSError as error:
             return ErrorReply(ErrorCode.DISK_FULL, f"cannot be stored: {error.strerror}")
+
+    def receiver(self, upload: Upload, terms: Terms, *, text: bool) -> Receiver:
+        """What takes ``upload`` over the wire; ``text`` comes in netascii."""
+        if not text:
+            complete, deliver = upload.commit, upload.write
+            return Receiver(deliver, max_bytes=self.max_bytes, complete=complete, terms=terms)
+        decoder = FromNetascii(upload.write)
+
+        def finish() -> None:
+            decoder.finish()
+            upload.commit()
+
+        return Receiver(decoder, max_bytes=self.max_bytes, complete=finish, terms=terms)

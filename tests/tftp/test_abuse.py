@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.tftp.conftest import phone, serving
-from tftp.admission import Limits
+from tftp.limits import Limits
 from tftp.ports import PORTS
 
 DATA_1 = b"\0\3\0\1"

@@ -2,7 +2,9 @@
 
 import socket
 import subprocess
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import tftpy
@@ -63,6 +65,18 @@ async def test_tftpy(folder, tmp_path):
     assert (tmp_path / "got").read_bytes() == (folder / "config").read_bytes()
 
 
+async def listened_at(port):
+    """Wait until somebody has bound the port: what is sent before that is lost."""
+    await trio.to_thread.run_sync(_wait_until_listened_at, port)
+
+
+def _wait_until_listened_at(port):
+    for _ in range(2000):
+        if f":{port:04X} 00000000:0000" in Path("/proc/net/udp").read_text():
+            return
+        time.sleep(0.005)
+
+
 async def test_our_client_at_atftpd(folder, program, nursery, tmp_path):
     port = _free_port()
     command = [program("atftpd"), "--daemon", "--no-fork", "--port", str(port)]
@@ -81,6 +95,7 @@ async def test_our_client_at_atftpd(folder, program, nursery, tmp_path):
     folder.parent.chmod(0o755)
     nursery.start_soon(partial(trio.run_process, command, check=False, capture_stderr=True))
     try:
+        await listened_at(port)
         octets = await get(
             "127.0.0.1", port, "config", blksize=600, windowsize=5, tsize=True, timeout=1
         )
@@ -97,6 +112,7 @@ async def test_our_client_at_tftp_hpa(folder, program, nursery):
     command = [program("in.tftpd"), "-L", "-a", f"127.0.0.1:{port}", "-u", "root", str(folder)]
     nursery.start_soon(partial(trio.run_process, command, check=False, capture_stderr=True))
     try:
+        await listened_at(port)
         octets = await get("127.0.0.1", port, f"{folder}/config", blksize=600, tsize=True)
         await put("127.0.0.1", port, f"{folder}/new", b"stored", tsize=True)
     finally:

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import trio
@@ -15,16 +17,18 @@ import trio.testing
 
 from tests.tftp.conftest import Phone, phone, serving
 from tftp import ports
-from tftp.admission import Admission, Limits
+from tftp.admission import Admission
 from tftp.content import ErrorReply, Later
 from tftp.engine import Engine
 from tftp.frames import Frames
+from tftp.limits import Limits
 from tftp.listener import Listener
 from tftp.mmsg import Outbox
 from tftp.names import name_of
 from tftp.packets import ErrorCode
 from tftp.root import Root
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 DATA_1 = b"\0\3\0\1"
 RRQ_CONFIG = b"\0\1config\0octet\0"
 
@@ -238,6 +242,46 @@ async def test_only_a_closed_port_ends_a_transfer(folder, number):
         assert service.events == []
 
 
+async def test_a_last_ack_counts_although_the_kernel_tells_of_the_closed_port_first(folder):
+    async with serving(folder) as service:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+            client = Phone(trio.socket.from_stdlib_socket(plain), (service.host, service.port))
+            await client.rrq(b"exact", b"windowsize", b"2")
+            await client.ack(0)
+            assert (await client.hear())[:4] == b"\0\3\0\2"
+            assert (await client.ack(2))[:4] == b"\0\3\0\3"
+            plain.sendto(b"\0\4\0\2", client.peer)  # once more: it gets block 3 again, too late
+            plain.sendto(b"\0\4\0\3", client.peer)
+        assert (await service.event(file="exact"))["outcome"] == "done"
+
+
+def test_a_peer_that_becomes_slow_keeps_others_waiting_for_one_block(folder):
+    """Alone until then it was waited for, since it was near."""
+    waited = []
+
+    class Slow(socket.SocketType):
+        def recv(self, octets, flags) -> bytes:
+            waited.append(not flags)
+            made.now += 0.003 if waited[-1] else 0
+            return super().recv(octets, flags)
+
+        def send(self, datagram, flags) -> int:
+            made.client.sendto(b"\0\4" + datagram[2:4], self.getsockname())
+            return super().send(datagram, flags)
+
+    def link(_name, _peer, connected):
+        return Slow(fileno=connected.detach())
+
+    (folder / "large").write_bytes(bytes(100_000))
+    with by_hand(folder, link=link) as made:
+        made.ask(b"\0\1large\0octet\0")
+        while not made.events:
+            made.engine.drain()
+    assert made.events[0]["outcome"] == "done"
+    assert True in waited
+    assert not any(first and second for first, second in pairwise(waited))
+
+
 async def test_who_asks_for_something_else_gets_that_alone(folder):
     files, go_on, made = Root(folder), threading.Event(), threading.Event()
 
@@ -268,40 +312,82 @@ async def test_who_asks_for_something_else_gets_that_alone(folder):
         assert len(service.events) == 1
 
 
+@dataclass
+class ByHand:
+    """An engine that runs when it is told to, and a client."""
+
+    client: socket.socket
+    where: tuple[str, int] = ("", 0)
+    now: float = 100.0
+    events: list[dict] = field(default_factory=list)
+    engine: Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = Engine(report=self.events.append, clock=lambda: self.now)
+
+    def ask(self, request) -> bytes:
+        self.client.sendto(request, self.where)
+        self.engine.drain()
+        datagram, self.peer = self.client.recvfrom(600)
+        return datagram
+
+    def tell(self, datagram) -> None:
+        self.client.sendto(datagram, self.peer)
+
+    def let_pass(self, *moments) -> None:
+        """Look at the deadlines so many seconds after the beginning."""
+        for seconds in moments:
+            self.now = 100 + seconds
+            self.engine.sweep()
+
+
+@contextmanager
+def by_hand(folder, **keywords):
+    files = Root(folder)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        client.settimeout(2)
+        bound.bind(("127.0.0.1", 0))
+        made = ByHand(client, bound.getsockname())
+        admission = Admission(
+            made.engine,
+            Frames(),
+            find=lambda name, _: files.open(name),
+            make=lambda later, resume: resume(later.make()),
+            limits=Limits,
+            **keywords,
+        )
+        with closing(made.engine):
+            made.engine.listen(Listener(bound), admission.admit)
+            yield made
+
+
 @pytest.mark.parametrize("late_seconds", [0.2, 6.0])
 def test_what_came_in_time_counts_although_we_were_late(folder, late_seconds):
     """The process slept, the phone acknowledged all and closed its port."""
-    now, events, files = [100.0], [], Root(folder)
-    engine = Engine(report=events.append, clock=lambda: now[0])
-    admission = Admission(
-        engine,
-        Frames(),
-        find=lambda name, _: files.open(name),
-        make=lambda later, resume: resume(later.make()),
-        report=events.append,
-        limits=Limits,
-    )
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound,
-        closing(engine),
-    ):
-        bound.bind(("127.0.0.1", 0))
-        engine.listen(Listener(bound), admission.admit)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(2)
-            client.sendto(b"\0\1one\0octet\0", bound.getsockname())
-            engine.drain()
-            datagram, peer = client.recvfrom(600)
-            assert datagram[:4] == DATA_1
-            if late_seconds > 1:
-                for seconds in (0.11, 0.22, 0.45):
-                    now[0] = 100 + seconds
-                    engine.sweep()
-            client.sendto(b"\0\4\0\1", peer)
-        now[0] += late_seconds
-        engine.sweep()
-        engine.drain()
-    assert [event["outcome"] for event in events] == ["done"]
+    with by_hand(folder) as made:
+        assert made.ask(b"\0\1one\0octet\0")[:4] == DATA_1
+        if late_seconds > 1:
+            made.let_pass(0.11, 0.22, 0.45)
+        made.tell(b"\0\4\0\1")
+        made.client.close()
+        made.let_pass(0.45 + late_seconds)
+        made.engine.drain()
+    assert [event["outcome"] for event in made.events] == ["done"]
+
+
+def test_a_phone_slow_at_first_is_not_waited_for_so_long_again(folder):
+    with by_hand(folder) as made:
+        first = made.ask(RRQ_CONFIG)
+        made.let_pass(0.11, 0.22, 0.45)  # three copies: now it has seconds
+        assert [made.client.recv(600), made.client.recv(600)] == [first, first]
+        made.tell(b"\0\4\0\1")
+        made.engine.drain()
+        second = made.client.recv(600)
+        made.let_pass(0.65)
+        assert made.client.recv(600) == second
 
 
 async def test_who_is_cut_off_by_the_end_of_the_service_is_told(folder):

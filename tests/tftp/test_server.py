@@ -4,20 +4,23 @@ import errno
 import os
 import random
 import socket
+import threading
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from tests.tftp.conftest import Phone, phone, serving
 from tftp import RemoteError, TftpError
-from tftp.admission import Limits
 from tftp.client import get, put
 from tftp.content import Later, Octets
+from tftp.limits import Limits
 from tftp.netascii import MOST_OCTETS
 from tftp.uploads import Uploads
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ERROR = b"\0\5"
 RMEM_MAX = Path("/proc/sys/net/core/rmem_max").read_text()
 DATA_1 = b"\0\3\0\1"
@@ -272,6 +275,42 @@ async def test_half_open_transfers_are_bounded_and_the_oldest_give_way(folder):
         assert len(gave_way) == 21
         assert await phones[-1].goes_on(1)
         assert await proven.goes_on(2)
+
+
+@pytest.fixture
+def slow():
+    """Content that is made once the event is set."""
+    go_on = threading.Event()
+
+    def make():
+        go_on.wait(5)
+        return Octets(b"made", key="made")
+
+    return Later(make), go_on
+
+
+@pytest.mark.parametrize("limit", ["max_transfers", "max_transfers_per_address"])
+async def test_content_that_is_being_made_counts_as_a_transfer(folder, slow, limit):
+    content, go_on = slow
+
+    def find(name, _):
+        return content if name == "slow" else Octets(b"x", key="x")
+
+    async with (
+        serving(folder, find=find, limits=Limits(**{limit: 2})) as service,
+        AsyncExitStack() as held,
+    ):
+        clients = [await held.enter_async_context(phone(service)) for _ in range(3)]
+        for client in clients[:2]:
+            await client.sock.sendto(b"\0\1slow\0octet\0", client.service)
+        await clients[2].sock.sendto(b"\0\1one\0octet\0", clients[2].service)
+        assert await clients[2].silent()
+        go_on.set()
+        for client in clients[:2]:
+            assert await client.hear() == DATA_1 + b"made"
+            await client.tell(b"\0\4\0\1")
+            await service.event(peer=f"127.0.0.1:{client.sock.getsockname()[1]}")
+        assert await clients[2].rrq(b"one") == DATA_1 + b"x"
 
 
 async def test_half_open_ones_give_way_however_many_run(folder):
@@ -535,6 +574,21 @@ async def test_a_stop_lets_running_transfers_end(folder):
         await client.ack(2)
         await client.tell(b"\0\4\0\3")
         assert (await service.event(file="exact"))["outcome"] == "done"
+
+
+async def test_a_stop_lets_those_be_served_whose_content_is_being_made(folder, slow):
+    content, go_on = slow
+    stop = trio.Event()
+    served = serving(folder, find=lambda *_: content, stop=stop)
+    async with served as service, phone(service) as client:
+        await client.sock.sendto(b"\0\1slow\0octet\0", client.service)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        stop.set()
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+        assert await client.hear() == DATA_1 + b"made"
+        await client.tell(b"\0\4\0\1")
+        assert (await service.event(file="slow"))["outcome"] == "done"
 
 
 async def test_a_small_buffer_is_reported_with_the_sysctl(folder, monkeypatch):

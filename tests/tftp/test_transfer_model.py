@@ -348,6 +348,23 @@ def test_one_late_ack_repeats_one_window_at_most(upload):
     assert late
 
 
+@pytest.mark.parametrize("upload", [False, True])
+@pytest.mark.parametrize("patient", ["sender", "receiver"])
+def test_the_wait_stays_short_where_a_window_never_fits(upload, patient):
+    """The network takes three datagrams at once: who waits has heard something new each time."""
+    link = Link(100 * 513, blksize=513, windowsize=8, upload=upload)
+
+    def choose(current):
+        getattr(current, patient).timer.seconds = 60.0
+        data = [at for at, (_, wire) in enumerate(current.flying) if wire[:2] == b"\0\3"]
+        for at in reversed(data[3:]):
+            del current.flying[at]
+        return 0 if current.flying else None
+
+    count_data(link, choose)
+    assert link.now < 10
+
+
 def test_who_sent_a_wrq_has_seconds_for_his_first_block():
     link = Link(3000, blksize=512, windowsize=1, upload=True)
     link.deliver(0)

@@ -1,6 +1,7 @@
 """Files that peers send: whole or not at all, and nothing of them in anybody's way."""
 
 import os
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -8,7 +9,9 @@ import trio
 from tests.tftp.conftest import phone, serving
 from tftp import RemoteError
 from tftp.client import put
-from tftp.uploads import Uploads
+from tftp.uploads import MAX_AT_ONCE, Uploads
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -31,6 +34,26 @@ async def test_a_client_that_vanishes_midway_leaves_nothing(folder, place):
             assert held(place)[0].startswith(".upload-")
         assert (await service.event(file="log", direction="received"))["outcome"] != "done"
         assert held(place) == []
+
+
+async def test_uploads_that_nobody_goes_on_with_give_way_to_others(folder, place):
+    async with (
+        serving(folder, uploads=Uploads(place, max_bytes=5000)) as service,
+        AsyncExitStack() as stack,
+    ):
+        clients = []
+        for number in range(MAX_AT_ONCE + 2):
+            clients.append(await stack.enter_async_context(phone(service)))
+            assert await clients[-1].ask(b"\0\2log%d\0octet\0" % number) == b"\0\4\0\0"
+        assert len(held(place)) <= MAX_AT_ONCE
+        for client in clients[2:]:
+            await client.tell(b"\0\3\0\1" + bytes(512))
+            while await client.hear() != b"\0\4\0\1":
+                pass  # a repetition
+        await clients[0].sock.sendto(b"\0\2late\0octet\0", clients[0].service)
+        while not (answer := await clients[0].hear()).startswith(b"\0\5"):
+            pass
+        assert b"too many" in answer
 
 
 async def test_a_name_taken_while_the_file_came_is_not_overwritten(folder, place):
