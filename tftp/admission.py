@@ -193,6 +193,7 @@ class Admission:
             if connected is None:
                 return
             terms = self._terms(request, connected, content.size)
+        self._frames.transfers = len(self._engine.flows)
         flow = Flow(
             Sender(self._frames, content, terms=terms),
             port,

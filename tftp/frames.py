@@ -12,6 +12,7 @@ from tftp.content import Content
 from tftp.packets import BLOCK_NUMBERS, encode_ack, encode_data, wire_number
 
 PIECE_BYTES = 256 * 1024
+CROWDED_PIECE_BYTES = 16 * 1024
 PIECE_BLOCKS = 512  # small blocks would make pieces of many thousand datagrams
 KEPT_BYTES = 24 * 1024 * 1024
 HEAD = 4  # octets before the payload of DATA
@@ -55,20 +56,25 @@ def _numbered(table: list[bytes], first: int, count: int, rollover: int) -> list
 class Frames:
     """The pieces of all contents, least recently used ones dropped above ``kept_bytes``.
 
-    ``rollover`` is the wire number after 65535: 0, or 1 for peers that want it.
+    ``rollover`` is the wire number after 65535: 0, or 1 for peers that want it. A transfer holds
+    its piece beyond that limit, and any peer may have one of its own by its blksize: when there are
+    so many transfers that this could fill the memory, pieces are short.
     """
 
     def __init__(self, *, kept_bytes: int = KEPT_BYTES, rollover: int = 0) -> None:
         self.rollover = rollover
+        self.transfers = 0  # that may each hold a piece
         self._kept_bytes = kept_bytes
         self._bytes = 0
         self._pieces: OrderedDict[Hashable, Piece] = OrderedDict()
 
     def piece(self, content: Content, blksize: int, block: int, *, windowed: bool) -> Piece:
         """The piece that holds ``block``. Raises what reading ``content`` raises."""
-        per_piece = min(max(1, PIECE_BYTES // blksize), PIECE_BLOCKS)
+        crowded = self.transfers * PIECE_BYTES > self._kept_bytes
+        octets = CROWDED_PIECE_BYTES if crowded else PIECE_BYTES
+        per_piece = min(max(1, octets // blksize), PIECE_BLOCKS)
         number = (block - 1) // per_piece
-        key = (content.key, blksize, number, windowed)
+        key = (content.key, blksize, per_piece, number, windowed)
         piece = self._pieces.get(key)
         if piece is not None:
             self._pieces.move_to_end(key)

@@ -1,5 +1,7 @@
 """The transfer socket of a network that loses, repeats, reorders and delays, and of a stranger."""
 
+import errno
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,6 +59,10 @@ class FaultyLink(socket.SocketType):
             case "stray port":
                 self._stray()
         return super().send(data, flags)
+
+    def sendmsg(self, *_: object) -> int:
+        """Refuse to have the kernel cut a window: every datagram of it is looked at."""
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     def _send_late(self, data: bytes) -> None:
         with suppress(OSError):  # the transfer may have ended meanwhile

@@ -79,8 +79,8 @@ class ConfigurationFault(_Fault, frozen=True, kw_only=True, tag="configuration")
 class TransferFault(_Fault, frozen=True, kw_only=True, tag="transfer"):
     """A network that does what networks do, and worse, with DATA packets sent to the phone.
 
-    ``files`` is a pattern of names. Every ``every``-th packet is lost, sent twice, sent after the
-    next one, ``seconds`` late, or preceded by an ERROR from another port; "stop" is silence after
+    ``files`` is a pattern of names. Every ``every``-th packet is lost, sent twice, preceded by
+    an old one, ``seconds`` late, or preceded by an ERROR from another port; "stop" is silence after
     ``after_blocks``.
     """
 

@@ -1,10 +1,15 @@
 """Which phone meets which fault at which boot, without a daemon."""
 
+import socket
+
 import pytest
 
+from lab.scenarios.links import FaultyLink
 from lab.scenarios.mischief import MAX_PHONES, NOT_FOUND, Mischief
-from lab.scenarios.model import parse_scenario
+from lab.scenarios.model import TransferFault, parse_scenario
 from tftp.content import Octets
+from tftp.packets import encode_data
+from tftp.sockets import send_window
 
 SCENARIO = b"""
 name = "x"
@@ -104,3 +109,18 @@ def test_a_flood_of_names_is_bounded(mischief: Mischief, told: list[dict]) -> No
     for number in range(MAX_PHONES + 10):
         mischief.file_answer(f"ITLSEP{number:012X}.tlv", "192.0.2.1", LIST)
     assert len(told) == MAX_PHONES
+
+
+def test_a_window_meets_the_fault_block_by_block() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(5)
+        made = socket.SocketType(socket.AF_INET, socket.SOCK_DGRAM, 0)
+        made.connect(peer.getsockname())
+        fault = TransferFault(what="lose", every=2, boots=[1])
+        link = FaultyLink(made, fault, later=lambda _seconds, _call: None)
+        window = memoryview(b"".join(encode_data(n, b"8 octets") for n in range(1, 5)))
+        for arriving in ([1, 3], [1, 2, 3, 4]):
+            send_window(link, window, 12)
+            assert [peer.recv(99)[3] for _ in arriving] == arriving
+        link.close()

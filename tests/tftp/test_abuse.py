@@ -1,5 +1,6 @@
 """Many at once who mean no good: others are served, and nothing grows without bound."""
 
+import os
 import resource
 import socket
 import struct
@@ -10,6 +11,8 @@ import pytest
 import trio
 
 from tests.tftp.conftest import phone, serving
+from tftp.content import Octets
+from tftp.frames import Frames
 from tftp.limits import Limits
 from tftp.ports import PORTS
 
@@ -88,3 +91,27 @@ async def test_half_open_transfers_are_bounded_and_what_runs_goes_on(
                 most = descriptors_each * LIMITS.max_transfers
                 assert most / 2 <= open_descriptors() - descriptors <= most + PORTS
                 assert resident_bytes() - memory < 16 << 20
+
+
+def test_peers_with_a_blksize_of_their_own_each_do_not_fill_the_memory():
+    frames, content = Frames(kept_bytes=1 << 20), Octets(bytes(1 << 20), key=0)
+    held = []
+    for blksize in range(600, 2600):
+        frames.transfers = len(held)
+        held.append(frames.piece(content, blksize, 1, windowed=False))
+    assert sum(piece.octets for piece in held) < 64 << 20
+
+
+@pytest.mark.parametrize("blksize", [8, 512, 20_000])
+def test_a_file_is_whole_however_many_others_come_and_go(blksize):
+    frames, octets = Frames(), os.urandom(600_000)
+    content = Octets(octets, key=0)
+    sent, block = bytearray(), 1
+    while block <= len(octets) // blksize + 1:
+        frames.transfers = 5000 - frames.transfers
+        piece = frames.piece(content, blksize, block, windowed=False)
+        rest = piece.frames[block - piece.first :]
+        some = rest[: len(rest) // 2 + 1]  # it goes on with another piece before this one's end
+        sent += b"".join(frame[4:] for frame in some)
+        block += len(some)
+    assert sent == octets
