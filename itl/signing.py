@@ -22,7 +22,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from itl.certificates import CertificateError, describe, key_of, same_serial
 from itl.container import container_name
-from itl.document import DIGESTS, Header, digest_holds, signature_holds, signed_digest
+from itl.document import (
+    DIGESTS,
+    RSA_PKCS1,
+    Header,
+    digest_holds,
+    signature_holds,
+    signed_digest,
+)
 from itl.errors import FormatError
 from itl.findings import Finding, date_findings, header_findings, list_findings
 from itl.roles import Role, role_name
@@ -30,7 +37,6 @@ from itl.signedfile import Kind, SignedFile, parse_signed_file, recognise
 from itl.trustlist import TrustList, parse_trust_list
 
 _MAX_CANDIDATES = 32  # keys tried: a list made of look-alikes of its signer must not take minutes
-_RSA_PKCS1 = 0  # SIGNATUREALGORTITHM (10) of every real file
 
 
 class Verdict(StrEnum):
@@ -194,7 +200,7 @@ def _cannot_verify(header: Header) -> Finding | None:
     if header.digest not in DIGESTS.values():
         what = header.digest or "missing"
         return Finding("unknown-digest", f"DIGESTALGORTITHM (8): {what}; known are codes 1 to 3")
-    if header.signature_algorithm not in {None, _RSA_PKCS1}:
+    if header.signature_algorithm not in {None, RSA_PKCS1}:
         text = f"SIGNATUREALGORTITHM (10): code {header.signature_algorithm}; only 0 is known"
         return Finding("unknown-algorithm", text)
     return None
