@@ -178,13 +178,24 @@ class Client:
         self._seen.sent(octets, shown(peer))
         await self._socket.sendto(octets, peer)
 
-    async def receive(self, seconds: float) -> Datagram | None:
-        """The next datagram from the server's host, or None after ``seconds``."""
+    async def receive(self, seconds: float, *, any_port: bool = False) -> Datagram | None:
+        """The next datagram from the server's transfer port, or None after ``seconds``.
+
+        Before that port is known, and with ``any_port``, all ports of the server's address are
+        heard. What comes from elsewhere, as for a client that had our port before, is noted only.
+        """
         with trio.move_on_after(seconds):
-            octets, name = await self._socket.recvfrom(MAX_DATAGRAM)
-            source = str(name[0]), int(name[1])
-            self._seen.received(octets, shown(source))
-            return Datagram(octets, source)
+            while True:
+                octets, name = await self._socket.recvfrom(MAX_DATAGRAM)
+                source = str(name[0]), int(name[1])
+                self._seen.received(octets, shown(source))
+                if self.tid is None or any_port:
+                    heard = source[0] == self._service[0]
+                else:
+                    heard = source == self.tid
+                if heard:
+                    return Datagram(octets, source)
+                self._seen.note("that came from elsewhere and is passed over")
         return None
 
     async def ask(self, octets: bytes) -> Datagram:  # noqa: RET503  it ends by a ruling
