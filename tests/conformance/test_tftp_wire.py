@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from lab.conformance.model import Timeline
-from lab.conformance.tftp_wire import Known, Opcode, TftpTarget, client
+from lab.conformance import tftp_hostile, tftp_transfers
+from lab.conformance.model import Ruling, Timeline, Verdict
+from lab.conformance.tftp_wire import Known, Opcode, TftpTarget, Transfer, client, still_serves
 
 SECONDS = 10.0  # nothing here waits so long
 
@@ -47,3 +48,38 @@ async def test_only_the_port_that_answered_is_heard_unless_asked_for(ports, any_
         assert found is not None
         assert found.number == heard
     assert any("elsewhere" in moment.text for moment in seen.moments) is not any_port
+
+
+@pytest.mark.parametrize("granted", ["", "abc", "0", "-8", "9" * 5000, "\u00b2"])
+def test_nonsense_that_a_server_grants_is_a_failure_and_no_error_of_ours(granted):
+    for size in (Transfer.block_size, Transfer.window):
+        with pytest.raises(Ruling, match="was granted") as told:
+            size.fget(Transfer(granted={"blksize": granted, "windowsize": granted}))
+        assert told.value.verdict is Verdict.FAIL
+
+
+async def test_a_server_that_a_check_ended_fails_it_and_one_ended_before_tells_nothing(ports):
+    target = TftpTarget(ports[0].getsockname(), Known("x"), patience_seconds=0.05)
+    with pytest.raises(Ruling, match="after that") as after:
+        await still_serves(target, Timeline())
+    with pytest.raises(Ruling, match="no answer") as before:
+        await tftp_hostile.short.probe(target, Timeline())
+    assert (after.value.verdict, before.value.verdict) == (Verdict.FAIL, Verdict.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize(
+    ("answers", "verdict"), [(False, Verdict.INCONCLUSIVE), (True, Verdict.FAIL)]
+)
+async def test_a_long_file_that_breaks_off_is_a_failure_and_a_silent_server_is_not(
+    ports, answers, verdict
+):
+    ours, _ = ports
+    target = TftpTarget(ours.getsockname(), Known("x"), big=Known("big"), patience_seconds=0.2)
+    with pytest.RaisesGroup(Ruling) as told:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tftp_transfers.block_wrap.probe, target, Timeline())
+            await trio.lowlevel.wait_readable(ours)
+            _, asker = ours.recvfrom(600)
+            if answers:
+                ours.sendto(data(1), asker)
+    assert told.value.exceptions[0].verdict is verdict
