@@ -20,6 +20,7 @@ from lab.conformance.model import demand, fail, untold
 
 HEAD = 3
 PAD = 0x0D
+RSA_PKCS1 = b"\0"
 GROUPS = {3: (4, 5, 6), 7: (8, 9), 9: (10, 11)}
 DIGESTS: dict[int, HashAlgorithm] = {1: SHA1(), 3: SHA512()}  # noqa: S303  what phones check
 
@@ -34,6 +35,7 @@ class Tag(IntEnum):
     SIGNER_SERIAL = 5
     SIGNER_ISSUER = 6
     DIGEST = 8
+    ALGORITHM = 10
     MODULUS = 11
     SIGNATURE = 12
     FILE_NAME = 14
@@ -168,6 +170,8 @@ class Document:
         digest = DIGESTS.get(int.from_bytes(self.value(Tag.DIGEST), "big"))
         if digest is None:
             fail(f"digest {self.value(Tag.DIGEST).hex()} is known to no phone")
+        algorithm = value_of(self.header, Tag.ALGORITHM)
+        demand(algorithm in {None, RSA_PKCS1}, f"algorithm {(algorithm or b'').hex()} is unknown")
         keys = [key for key in map(_rsa_key, certificates) if key is not None]
         if not keys:
             untold("no certificate of the signer can be read, or none has an RSA key")

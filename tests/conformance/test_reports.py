@@ -27,6 +27,7 @@ from lab.conformance.model import (
 )
 from lab.conformance.tlv import Document
 from tests.daemons import trustlab
+from tests.itl.forge import Forge
 from tests.phone.clusters import STAMP, self_signed
 
 
@@ -233,6 +234,26 @@ def test_what_is_wrong_with_a_list_is_found(signers, roles, filename, failed) ->
     )
     found = {name for name, verdict in verdicts(data).items() if verdict is Verdict.FAIL}
     assert found == failed
+
+
+def test_a_section_without_certificates_is_an_empty_one(signers) -> None:
+    empty = [RecordSpec(role, None, "n", "192.0.2.1") for role in (0, 3, 21)]
+    data = build_trust_list(
+        [*records(signers, 0), *empty], signer=signers[0], filename="ITLFile.tlv", timestamp=STAMP
+    )
+    found = {name for name, verdict in verdicts(data).items() if verdict is Verdict.FAIL}
+    assert found == {"list.itl.tvs", "list.itl.tftp", "list.anchors"}
+
+
+def test_a_signature_of_an_unknown_algorithm_is_not_right(signers, rsa_keys) -> None:
+    data = build_trust_list(
+        records(signers, 0, 0, 3, 21), signer=signers[0], filename="ITLFile.tlv", timestamp=STAMP
+    )
+    other = data.replace(b"\x0a\0\1\0", b"\x0a\0\1\1", 1)
+    found = verdicts(Forge(rsa_keys).sign_again(other, signers[0]))
+    assert [name for name, verdict in found.items() if verdict is Verdict.FAIL] == [
+        "list.signature.valid"
+    ]
 
 
 def test_every_changed_octet_of_a_list_is_found(signers) -> None:
