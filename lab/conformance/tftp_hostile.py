@@ -310,7 +310,9 @@ async def _tftpy(target: TftpTarget, seen: Timeline, options: dict[str, int]) ->
         await trio.to_thread.run_sync(
             partial(peer.download, target.file.name, taken), abandon_on_cancel=True
         )
-    except (tftpy.TftpException, ValueError) as problem:  # the latter of options that are no number
+    except OSError:
+        raise
+    except Exception as problem:  # noqa: BLE001  whatever it makes of hostile octets
         fail(f"tftpy: {problem}")
     seen.note(f"tftpy read {len(taken.getvalue())} octets")
     own = await fetch(target, seen, target.file.name)

@@ -83,3 +83,15 @@ async def test_a_long_file_that_breaks_off_is_a_failure_and_a_silent_server_is_n
             if answers:
                 ours.sendto(data(1), asker)
     assert told.value.exceptions[0].verdict is verdict
+
+
+async def test_an_error_of_tftpys_own_is_a_failure(ports):
+    """It takes a datagram of three octets apart without a look at its length."""
+    ours, _ = ports
+    target = TftpTarget(ours.getsockname(), Known("x"))
+    with pytest.RaisesGroup(pytest.RaisesExc(Ruling, match="tftpy: ")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tftp_hostile.tftpy_plain.probe, target, Timeline())
+            await trio.lowlevel.wait_readable(ours)
+            _, asker = ours.recvfrom(600)
+            ours.sendto(b"\0\3\0", asker)
