@@ -5,7 +5,8 @@ The verdict is about structure and signature only:
 * ``valid``: the signature verifies with the signer's key.
 * ``invalid``: header (and records) can be read, the signature does not verify, or there is none, or
   it names a digest or algorithm that signatures are not made with.
-* ``unknown``: no certificate of the signer is at hand. A list usually holds its own signer's.
+* ``unknown``: no readable certificate or key of the signer is at hand. A list usually holds its own
+  signer's.
 * ``malformed``: no header, or no record of a list, can be found.
 
 A finding (an expired certificate, a weak digest, a group length that lies, ...) never changes it.
@@ -175,22 +176,34 @@ def _decide(
         found.append(refusal)
         return Verdict.INVALID, None
     digest = signed_digest(document.raw, header) or b""
+    tried = []
     for candidate in candidates[:_MAX_CANDIDATES]:
         try:
             key = key_of(candidate.certificate, candidate.key_octets)
         except CertificateError as error:
             found.append(Finding("signer-key", f"signer's key: {error}"))
+            if _is_readable(candidate.certificate):  # then the key is of a kind that cannot sign
+                tried.append(candidate)
             continue
+        tried.append(candidate)
         if not isinstance(key, RSAPublicKey):
             found.append(Finding("signer-key", "the signer has an EC key; lists are signed by RSA"))
         elif digest_holds(digest, header, key):
             return Verdict.VALID, candidate
-    named = [candidate for candidate in candidates if candidate.exact or forced]
+    named = [candidate for candidate in tried if candidate.exact or forced]
     if not named:
         return Verdict.UNKNOWN, None
     text = "the signature does not verify with the signer's key: the octets or the key are others"
     found.append(Finding("bad-signature", text))
     return Verdict.INVALID, named[0]
+
+
+def _is_readable(certificate: bytes | None) -> bool:
+    try:
+        describe(certificate or b"")
+    except CertificateError:
+        return False
+    return True
 
 
 def _cannot_verify(header: Header) -> Finding | None:
