@@ -103,9 +103,12 @@ def load_certificates(data: bytes) -> list[bytes]:
 
 
 def serial_octets(number: int) -> bytes:
-    """A serial number as lists and TVS carry it: unsigned, no leading zero octet, empty for 0."""
+    """A serial number as lists and TVS carry it: unsigned, no leading zero octet, empty for 0.
+
+    A negative one, which no certificate should have, as its DER octets.
+    """
     if number < 0:
-        return number.to_bytes(number.bit_length() // 8 + 1, signed=True)
+        return number.to_bytes((number + 1).bit_length() // 8 + 1, signed=True)
     return number.to_bytes((number.bit_length() + 7) // 8)
 
 

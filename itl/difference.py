@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from itl.acceptance import Acceptance, acceptance
+from itl.document import WRITTEN_DIGESTS
 from itl.limits import load_guards
 from itl.signing import SignerInfo, Verdict, verify
-from itl.trustlist import Record, TrustList
+from itl.trustlist import CTL_FILENAME, ITL_FILENAME, Record, TrustList
 
 
 class Reaction(StrEnum):
@@ -87,6 +88,12 @@ def react(held: TrustList, offered: TrustList) -> tuple[Reaction, str]:
     """What a phone does with the list offered, and why."""
     if held.raw == offered.raw:
         return Reaction.UNCHANGED, "the same octets"
+    header = offered.header
+    if header.filename not in {ITL_FILENAME, CTL_FILENAME}:
+        return Reaction.REFUSES, f"its header names {header.filename!r}, which no phone asks for"
+    if header.digest not in WRITTEN_DIGESTS:
+        digest = header.digest or "missing"
+        return Reaction.REFUSES, f"the digest is {digest}, which no phone is known to verify"
     too_much = load_guards(offered)
     if too_much:
         return Reaction.REFUSES, too_much[0].text
@@ -97,7 +104,6 @@ def react(held: TrustList, offered: TrustList) -> tuple[Reaction, str]:
         reaction, text = _REACTIONS[acceptance(offered, itl=held)]
     if reaction is not Reaction.ACCEPTS and verify(offered).verdict is Verdict.INVALID:
         return Reaction.REFUSES, "it has no signature that verifies with the signer's own record"
-    header = offered.header
     serial = f"serial number {header.signer_serial.hex()}"
     signer = f"{header.signer_name}, {serial}, issuer {header.signer_issuer}"
     return reaction, text.format(name=header.signer_name, signer=signer)

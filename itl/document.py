@@ -32,6 +32,8 @@ WRITTEN_DIGESTS = {"sha1": 1, "sha512": 3}
 MODULUS_CODES = {512: 0, 1024: 1, 2048: 2, 4096: 3}
 """Codes by key size in bits: 1 and 2 in real files, 0 and 3 in certutils; none for 3072."""
 LEAST_SIGNER_BITS = 1024
+RSA_PKCS1 = 0
+"""The only signature algorithm known (10), which a header may also leave out."""
 _ALGORITHMS: dict[str, hashes.HashAlgorithm] = {
     "sha1": hashes.SHA1(),  # noqa: S303 - the digest of every list CUCM writes
     "sha256": hashes.SHA256(),
@@ -151,15 +153,18 @@ def group_errors(header: Header) -> tuple[tuple[int, int, int, int], ...]:
 def signature_holds(data: bytes, header: Header, key: RSAPublicKey) -> bool:
     """Whether the header's signature was made over these octets with the private part of ``key``.
 
-    False too where the header has no signature, or a digest other than :data:`DIGESTS`.
+    False too where the header has no signature, a digest other than :data:`DIGESTS`, or another
+    algorithm than :data:`RSA_PKCS1`.
     """
     digest = signed_digest(data, header)
     return digest is not None and digest_holds(digest, header, key)
 
 
 def signed_digest(data: bytes, header: Header) -> bytes | None:
-    """The digest over all octets but the signature element; None where the header has neither."""
+    """The digest over all octets but the signature element; None where none could be signed."""
     if header.digest not in _ALGORITHMS or header.signature_at is None:
+        return None
+    if header.signature_algorithm not in {None, RSA_PKCS1}:
         return None
     view, following = memoryview(data), header.signature_at + ELEMENT_HEAD + len(header.signature)
     return _digest(header.digest, view[: header.signature_at], view[following:])

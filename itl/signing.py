@@ -5,7 +5,8 @@ The verdict is about structure and signature only:
 * ``valid``: the signature verifies with the signer's key.
 * ``invalid``: header (and records) can be read, the signature does not verify, or there is none, or
   it names a digest or algorithm that signatures are not made with.
-* ``unknown``: no certificate of the signer is at hand. A list usually holds its own signer's.
+* ``unknown``: no readable certificate or key of the signer is at hand. A list usually holds its own
+  signer's.
 * ``malformed``: no header, or no record of a list, can be found.
 
 A finding (an expired certificate, a weak digest, a group length that lies, ...) never changes it.
@@ -22,7 +23,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from itl.certificates import CertificateError, describe, key_of, same_serial
 from itl.container import container_name
-from itl.document import DIGESTS, Header, digest_holds, signature_holds, signed_digest
+from itl.document import (
+    DIGESTS,
+    RSA_PKCS1,
+    Header,
+    digest_holds,
+    signature_holds,
+    signed_digest,
+)
 from itl.errors import FormatError
 from itl.findings import Finding, date_findings, header_findings, list_findings
 from itl.roles import Role, role_name
@@ -30,7 +38,6 @@ from itl.signedfile import Kind, SignedFile, parse_signed_file, recognise
 from itl.trustlist import TrustList, parse_trust_list
 
 _MAX_CANDIDATES = 32  # keys tried: a list made of look-alikes of its signer must not take minutes
-_RSA_PKCS1 = 0  # SIGNATUREALGORTITHM (10) of every real file
 
 
 class Verdict(StrEnum):
@@ -169,22 +176,34 @@ def _decide(
         found.append(refusal)
         return Verdict.INVALID, None
     digest = signed_digest(document.raw, header) or b""
+    tried = []
     for candidate in candidates[:_MAX_CANDIDATES]:
         try:
             key = key_of(candidate.certificate, candidate.key_octets)
         except CertificateError as error:
             found.append(Finding("signer-key", f"signer's key: {error}"))
+            if _is_readable(candidate.certificate):  # then the key is of a kind that cannot sign
+                tried.append(candidate)
             continue
+        tried.append(candidate)
         if not isinstance(key, RSAPublicKey):
             found.append(Finding("signer-key", "the signer has an EC key; lists are signed by RSA"))
         elif digest_holds(digest, header, key):
             return Verdict.VALID, candidate
-    named = [candidate for candidate in candidates if candidate.exact or forced]
+    named = [candidate for candidate in tried if candidate.exact or forced]
     if not named:
         return Verdict.UNKNOWN, None
     text = "the signature does not verify with the signer's key: the octets or the key are others"
     found.append(Finding("bad-signature", text))
     return Verdict.INVALID, named[0]
+
+
+def _is_readable(certificate: bytes | None) -> bool:
+    try:
+        describe(certificate or b"")
+    except CertificateError:
+        return False
+    return True
 
 
 def _cannot_verify(header: Header) -> Finding | None:
@@ -194,7 +213,7 @@ def _cannot_verify(header: Header) -> Finding | None:
     if header.digest not in DIGESTS.values():
         what = header.digest or "missing"
         return Finding("unknown-digest", f"DIGESTALGORTITHM (8): {what}; known are codes 1 to 3")
-    if header.signature_algorithm not in {None, _RSA_PKCS1}:
+    if header.signature_algorithm not in {None, RSA_PKCS1}:
         text = f"SIGNATUREALGORTITHM (10): code {header.signature_algorithm}; only 0 is known"
         return Finding("unknown-algorithm", text)
     return None

@@ -160,8 +160,8 @@ def read_asked(der: bytes) -> Certificate:
 
 
 def _query(request: Request, snapshot: Snapshot) -> _Found:
-    if not request.serial or not request.issuer:
-        missing = "issuer" if request.serial else "serial number"
+    if request.serial is None or not request.issuer:  # an empty serial number is zero
+        missing = "serial number" if request.serial is None else "issuer"
         return _Found(None, Cause.INCOMPLETE, f"the query names no {missing}")
     found = snapshot.issued(request.issuer, request.serial)
     if not found:

@@ -122,8 +122,9 @@ class Turns:
     def _gather(self) -> bool:
         """Queue everybody who can go on; whether anybody can."""
         for descriptor, _ in self._epoll.poll(0, _EVENTS_AT_ONCE):
-            turn = self._open[descriptor]
-            if not turn.queued:
+            turn = self._open.get(descriptor)
+            # A process that is being started holds a closed socket open for a moment.
+            if turn is not None and not turn.queued:
                 self._queue(turn)
         while self._pauses and self._pauses[0].until <= trio.current_time():
             turn = heapq.heappop(self._pauses).turn

@@ -17,11 +17,14 @@ HEADER_ORDER = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15]
 RECORD_ORDER = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
-def roles(document: Document) -> list[int]:
-    """The role of each record."""
+def roles(document: Document, *, keyed: bool = False) -> list[int]:
+    """The role of each record, or with ``keyed`` of those that hold a certificate or a key."""
     return [
         int.from_bytes(value_of(record, RecordTag.ROLE) or b"\xff\xff", "big")
         for record in document.records
+        if not keyed
+        or value_of(record, RecordTag.CERTIFICATE)
+        or value_of(record, RecordTag.PUBLIC_KEY)
     ]
 
 
@@ -280,8 +283,8 @@ async def itl_tvs(document: Document, _seen: Timeline) -> str:
     """Look for role 21."""
     if document.kind != "ITL":
         inapplicable("this is a CTL")
-    count = roles(document).count(TVS)
-    demand(count, "there is no TVS record")
+    count = roles(document, keyed=True).count(TVS)
+    demand(count, "there is no TVS record with a certificate")
     return f"{count} TVS"
 
 
@@ -295,9 +298,9 @@ async def itl_tftp(document: Document, _seen: Timeline) -> str:
     """Look for roles 2 and 3."""
     if document.kind != "ITL":
         inapplicable("this is a CTL")
-    found = [role_name(role) for role in roles(document) if role in {TFTP, CCM_TFTP}]
-    demand(found, "there is neither TFTP nor CCM+TFTP")
-    return ", ".join(found)
+    signers = [role for role in roles(document, keyed=True) if role in {TFTP, CCM_TFTP}]
+    demand(signers, "there is neither TFTP nor CCM+TFTP with a certificate")
+    return ", ".join(role_name(role) for role in signers)
 
 
 @check("list.ctl.no-tvs", Standing.OBSERVED, "a CTL names no TVS", GUIDE)
@@ -317,7 +320,7 @@ async def ctl_tvs(document: Document, _seen: Timeline) -> str:
 )
 async def anchors(document: Document, _seen: Timeline) -> str:
     """Count role 0."""
-    count = roles(document).count(SAST)
+    count = roles(document, keyed=True).count(SAST)
     demand(count > 1, f"{count} SAST record(s)")
     return f"{count} SAST records"
 

@@ -280,7 +280,7 @@ async def duplicate_request(target: TftpTarget, seen: Timeline) -> str:
                 await opened.send(acknowledgement(transfer.blocks))
                 if len(pending.payload) < DEFAULT_BLOCK:
                     break
-            found = await opened.receive(target.patience_seconds)
+            found = await opened.receive(target.patience_seconds, any_port=True)
             pending = found or fail(f"nothing came after block {transfer.blocks}")
         opened.finished = True
         same(transfer.payload, target.file)

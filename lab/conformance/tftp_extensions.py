@@ -21,6 +21,7 @@ from lab.conformance.tftp_wire import (
     client,
     fetch,
     finish,
+    number,
 )
 
 TIMEOUT = range(1, 256)
@@ -109,7 +110,7 @@ async def window_granted(target: TftpTarget, seen: Timeline) -> str:
         got = answer.options.get("windowsize") if answer.opcode == Opcode.OACK else None
         if got is None:
             fail("windowsize is not granted")
-        demand(got.isdecimal() and int(got) in range(1, ASKED_WINDOW + 1), f"{got} was granted")
+        demand(number(got) in range(1, ASKED_WINDOW + 1), f"{got} was granted")
         await opened.send(acknowledgement(0))
         numbers = set()
         while (found := await opened.receive(QUIET_SECONDS)) is not None:

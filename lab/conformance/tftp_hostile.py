@@ -262,6 +262,8 @@ async def oversize(target: TftpTarget, seen: Timeline) -> str:
 
 
 async def _harmless(target: TftpTarget, seen: Timeline, datagrams: tuple[bytes, ...]) -> str:
+    async with client(target, seen) as opened:  # a server that others have ended tells nothing
+        await opened.begin(target.file.name)
     for octets in datagrams:
         async with client(target, seen) as opened:
             await opened.send(octets)
@@ -308,7 +310,9 @@ async def _tftpy(target: TftpTarget, seen: Timeline, options: dict[str, int]) ->
         await trio.to_thread.run_sync(
             partial(peer.download, target.file.name, taken), abandon_on_cancel=True
         )
-    except tftpy.TftpException as problem:
+    except OSError:
+        raise
+    except Exception as problem:  # noqa: BLE001  whatever it makes of hostile octets
         fail(f"tftpy: {problem}")
     seen.note(f"tftpy read {len(taken.getvalue())} octets")
     own = await fetch(target, seen, target.file.name)

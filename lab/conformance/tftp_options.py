@@ -25,6 +25,7 @@ from lab.conformance.tftp_wire import (
     error,
     fetch,
     finish,
+    number,
     request,
 )
 
@@ -65,12 +66,7 @@ async def never_granted(
             if got is None:
                 answers.append(f"{value or 'nothing'}: {answer.text.split(' “')[0]}")
                 continue
-            right = (
-                got.isdecimal()
-                and int(got) in valid
-                and value.isdecimal()
-                and int(got) <= int(value)
-            )
+            right = number(got) in valid and value.isdecimal() and number(got) <= int(value)
             demand(right, f"{option}={value} was granted as {got}")
             answers.append(f"{value}: {got}")
     return "; ".join(answers)

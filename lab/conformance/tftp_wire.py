@@ -14,7 +14,7 @@ import trio
 
 from conf.addresses import address_text
 from lab import LabError
-from lab.conformance.model import Timeline, fail, untold
+from lab.conformance.model import Ruling, Timeline, fail, untold
 
 Address: TypeAlias = tuple[str, int]
 Options: TypeAlias = Sequence[tuple[str, str]]
@@ -25,6 +25,7 @@ BLOCKS = 1 << 16
 MAX_DATAGRAM = 65_536
 ASK_AGAIN_SECONDS = 2.0
 MAX_READ = 64 << 20
+DIGITS = 5  # of the largest block and window
 
 
 class Opcode(IntEnum):
@@ -150,6 +151,11 @@ def shown(address: Address) -> str:
     return address_text(*address[:2])
 
 
+def number(text: str) -> int:
+    """The number in an option's value; 0 for nonsense, which a server may grant at any length."""
+    return int(text) if text.isdecimal() and len(text) <= DIGITS else 0
+
+
 async def resolve(host: str, port: int) -> Address:
     """The first address of ``host``. Raises :class:`~lab.LabError`."""
     try:
@@ -178,13 +184,24 @@ class Client:
         self._seen.sent(octets, shown(peer))
         await self._socket.sendto(octets, peer)
 
-    async def receive(self, seconds: float) -> Datagram | None:
-        """The next datagram from the server's host, or None after ``seconds``."""
+    async def receive(self, seconds: float, *, any_port: bool = False) -> Datagram | None:
+        """The next datagram from the server's transfer port, or None after ``seconds``.
+
+        Before that port is known, and with ``any_port``, all ports of the server's address are
+        heard. What comes from elsewhere, as for a client that had our port before, is noted only.
+        """
         with trio.move_on_after(seconds):
-            octets, name = await self._socket.recvfrom(MAX_DATAGRAM)
-            source = str(name[0]), int(name[1])
-            self._seen.received(octets, shown(source))
-            return Datagram(octets, source)
+            while True:
+                octets, name = await self._socket.recvfrom(MAX_DATAGRAM)
+                source = str(name[0]), int(name[1])
+                self._seen.received(octets, shown(source))
+                if self.tid is None or any_port:
+                    heard = source[0] == self._service[0]
+                else:
+                    heard = source == self.tid
+                if heard:
+                    return Datagram(octets, source)
+                self._seen.note("that came from elsewhere and is passed over")
         return None
 
     async def ask(self, octets: bytes) -> Datagram:  # noqa: RET503  it ends by a ruling
@@ -242,12 +259,19 @@ class Transfer:
     @property
     def block_size(self) -> int:
         """Octets in a full block."""
-        return int((self.granted or {}).get("blksize", DEFAULT_BLOCK))
+        return self._number("blksize", DEFAULT_BLOCK)
 
     @property
     def window(self) -> int:
         """Blocks that come without an ACK between them."""
-        return int((self.granted or {}).get("windowsize", 1))
+        return self._number("windowsize", 1)
+
+    def _number(self, option: str, default: int) -> int:
+        """What was granted; nonsense fails the check."""
+        granted = (self.granted or {}).get(option)
+        if granted is None:
+            return default
+        return number(granted) or fail(f"{option} “{granted[:DIGITS]}” was granted")
 
 
 async def read(opened: Client, name: str, mode: str = "octet", options: Options = ()) -> Transfer:
@@ -313,6 +337,9 @@ async def fetch(
 async def still_serves(target: TftpTarget, seen: Timeline) -> None:
     """Fail the check unless the server still gives its known file."""
     async with client(target, seen) as opened:
-        answer = await opened.begin(target.file.name)
+        try:
+            answer = await opened.begin(target.file.name)
+        except Ruling as ruling:
+            fail(f"after that: {ruling}")
         if answer.opcode != Opcode.DATA:
             fail(f"after that the server answered {answer.text}")

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA512, HashAlgorithm
 
+from itl.certificates import CertificateError, verification_key
 from lab.conformance.model import demand, fail, untold
 
 HEAD = 3
 PAD = 0x0D
+RSA_PKCS1 = b"\0"
 GROUPS = {3: (4, 5, 6), 7: (8, 9), 9: (10, 11)}
 DIGESTS: dict[int, HashAlgorithm] = {1: SHA1(), 3: SHA512()}  # noqa: S303  what phones check
 
@@ -34,11 +35,23 @@ class Tag(IntEnum):
     SIGNER_SERIAL = 5
     SIGNER_ISSUER = 6
     DIGEST = 8
+    ALGORITHM = 10
     MODULUS = 11
     SIGNATURE = 12
     FILE_NAME = 14
     TIMESTAMP = 15
     CAPABILITY = 28
+
+
+WIDTHS: dict[int, int] = {
+    Tag.VERSION: 2,
+    Tag.LENGTH: 2,
+    Tag.DIGEST: 1,
+    Tag.ALGORITHM: 1,
+    Tag.MODULUS: 1,
+    Tag.TIMESTAMP: 4,
+}
+"""Octets of the header's numbers."""
 
 
 class RecordTag(IntEnum):
@@ -91,8 +104,12 @@ class Document:
                 at += 1
                 continue
             element = self._element(at, end)
+            width = WIDTHS.get(element.tag, len(element.value))
+            demand(
+                len(element.value) == width,
+                f"element {element.tag} has {len(element.value)} octets, not {width}",
+            )
             if element.tag == Tag.LENGTH and len(found) <= 1:
-                demand(len(element.value) == 2, f"element 2 has {len(element.value)} octets")  # noqa: PLR2004  as the format has it
                 end = int.from_bytes(element.value, "big")
                 demand(end <= len(data), f"the header's length is {end}, the file's {len(data)}")
             if element.tag not in GROUPS:
@@ -130,6 +147,7 @@ class Document:
         while at < len(self.data):
             first = self._element(at, len(self.data))
             demand(first.tag == RecordTag.LENGTH, f"the record at octet {at} has no length")
+            demand(len(first.value) == 2, f"the length of the record at octet {at} is none")  # noqa: PLR2004  as the format has it
             length = int.from_bytes(first.value, "big")
             end = at + length
             demand(len(first.value) < length, f"the record at octet {at} is {length} octets long")
@@ -168,6 +186,8 @@ class Document:
         digest = DIGESTS.get(int.from_bytes(self.value(Tag.DIGEST), "big"))
         if digest is None:
             fail(f"digest {self.value(Tag.DIGEST).hex()} is known to no phone")
+        algorithm = value_of(self.header, Tag.ALGORITHM)
+        demand(algorithm in {None, RSA_PKCS1}, f"algorithm {(algorithm or b'').hex()} is unknown")
         keys = [key for key in map(_rsa_key, certificates) if key is not None]
         if not keys:
             untold("no certificate of the signer can be read, or none has an RSA key")
@@ -180,7 +200,7 @@ class Document:
 
 def _rsa_key(certificate: bytes) -> rsa.RSAPublicKey | None:
     try:
-        key = x509.load_der_x509_certificate(certificate).public_key()
-    except (ValueError, UnsupportedAlgorithm):
+        key = verification_key(certificate)
+    except CertificateError:
         return None
     return key if isinstance(key, rsa.RSAPublicKey) else None

@@ -27,6 +27,7 @@ TRACE = "Cisco document 213407, trace of a query"
 DIRECTORY = "Cisco document 118699, trace of a verification"
 LIFE_SECONDS = 86_400
 CUCM_FILLER = 0xF7
+QUIET_SECONDS = 0.3
 
 
 def known_of(target: TvsTarget) -> bytes:
@@ -173,12 +174,13 @@ async def session_echoed(target: TvsTarget, seen: Timeline) -> str:
 async def answer_header(target: TvsTarget, seen: Timeline) -> str:
     """Look at the header of both answers."""
     for octets in (verify(target.unknown), query(target.stranger)):
-        answer = await ask(target, seen, octets)
+        async with session(target, seen) as opened:
+            answer = await opened.asked(octets, target.patience_seconds)
+            more = await opened.more_within(QUIET_SECONDS)
         demand(answer.discriminator == DISCRIMINATOR, f"it begins with {answer.discriminator:02x}")
         demand(answer.version == VERSION, f"version {answer.version}")
         demand(answer.command == octets[2] + 1, f"{octets[2]} is answered with {answer.command}")
-        length = int.from_bytes(answer.octets[8:HEAD], "big")
-        demand(length == len(answer.octets) - HEAD, f"length {length}")
+        demand(not more, f"{len(more)} octets follow the length it tells: {more[:HEAD].hex(' ')}")
     return "57 01, command plus one"
 
 
@@ -210,7 +212,9 @@ async def answer_roles(target: TvsTarget, seen: Timeline) -> str:
         demand(roles, "the answer has no roles")
         told.add(roles)
     demand(len(told) == 1, "verify and query give different roles")
-    return ", ".join(f"{role} {role_name(role)}" for role in told.pop() or b"")
+    codes = told.pop() or b""
+    demand(len(set(codes)) == len(codes), f"a role comes twice: {codes.hex(' ')}")
+    return ", ".join(f"{role} {role_name(role)}" for role in codes)
 
 
 @check(

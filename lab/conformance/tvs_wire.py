@@ -252,6 +252,11 @@ class Session:
             return True
         return False
 
+    async def more_within(self, seconds: float) -> bytes:
+        """What comes beyond the answers taken, for ``seconds`` or until the connection ends."""
+        await self.ended_within(seconds)
+        return bytes(self._buffer)
+
     def _wanted(self) -> int:
         return HEAD + int.from_bytes(self._buffer[8:HEAD], "big")
 

@@ -20,7 +20,7 @@ from itl.trustlist import CTL_FILENAME, ITL_FILENAME
 from lab.phone.cache import recall, remember
 from lab.phone.configuration import Configuration, ConfigurationError, parse_configuration
 from lab.phone.fetch import Fetched, FileServer, Transfer, fetch
-from lab.phone.inquiry import Inquiry, inquire, settle
+from lab.phone.inquiry import CACHE, Inquiry, inquire, settle
 from lab.phone.log import Message, Status
 from lab.phone.state import Phone
 from lab.phone.trust import (
@@ -279,7 +279,7 @@ async def _judge(
     async def ask(question: Question) -> Sequence[Inquiry]:
         cached = recall(run.phone.cache, held, question, run.now())
         if cached is not None:
-            return [Inquiry("cache", question, cached, cached.server_certificate)]
+            return [Inquiry(CACHE, question, cached, cached.server_certificate)]
         return await inquire(
             question,
             run.phone.tvs,
@@ -291,8 +291,9 @@ async def _judge(
 
     verdict, inquiries = await settle(partial(judge, held, name, data), ask)
     run.inquiries += inquiries
-    if verdict.reason is Reason.VOUCHED and (answer := inquiries[-1].answer):
-        run.phone.cache = remember(run.phone.cache, inquiries[-1].question, answer, run.now())
+    last = inquiries[-1] if verdict.reason is Reason.VOUCHED else None
+    if last and last.answer and last.server != CACHE:  # used again it lives no longer
+        run.phone.cache = remember(run.phone.cache, last.question, last.answer, run.now())
     return verdict
 
 

@@ -16,6 +16,8 @@ from tvs import TvsError
 from tvs.client import connect
 from tvs.tls import ClientProfile
 
+CACHE = "cache"  # the ``server`` of an answer that the phone remembers
+
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:

@@ -9,6 +9,7 @@ import trio
 
 from lab.phone.boot import Boot, BootVerdict
 from lab.phone.fetch import Transfer
+from lab.phone.inquiry import CACHE
 from lab.phone.state import Phone
 
 MAX_AT_ONCE = 256
@@ -44,7 +45,7 @@ class Load:
         self.seconds.append(seconds)
         self.requests += len(run.requests)
         self.misses += sum(asked.transfer is not Transfer.OK for asked in run.requests)
-        self.tvs_asked += sum(inquiry.server != "cache" for inquiry in run.inquiries)
+        self.tvs_asked += sum(inquiry.server != CACHE for inquiry in run.inquiries)
 
     def summary(self, elapsed_seconds: float) -> dict[str, object]:
         """Everything counted, as plain values; times in milliseconds."""

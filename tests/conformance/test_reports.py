@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from itl.document import parse_header
 from itl.trustlist import RecordSpec, build_trust_list
 from lab import LabError
 from lab.cli import reports
@@ -27,6 +28,7 @@ from lab.conformance.model import (
 )
 from lab.conformance.tlv import Document
 from tests.daemons import trustlab
+from tests.itl.forge import Forge
 from tests.phone.clusters import STAMP, self_signed
 
 
@@ -233,6 +235,54 @@ def test_what_is_wrong_with_a_list_is_found(signers, roles, filename, failed) ->
     )
     found = {name for name, verdict in verdicts(data).items() if verdict is Verdict.FAIL}
     assert found == failed
+
+
+def test_a_section_without_certificates_is_an_empty_one(signers) -> None:
+    empty = [RecordSpec(role, None, "n", "192.0.2.1") for role in (0, 3, 21)]
+    data = build_trust_list(
+        [*records(signers, 0), *empty], signer=signers[0], filename="ITLFile.tlv", timestamp=STAMP
+    )
+    found = {name for name, verdict in verdicts(data).items() if verdict is Verdict.FAIL}
+    assert found == {"list.itl.tvs", "list.itl.tftp", "list.anchors"}
+
+
+def test_a_signature_of_an_unknown_algorithm_is_not_right(signers, rsa_keys) -> None:
+    data = build_trust_list(
+        records(signers, 0, 0, 3, 21), signer=signers[0], filename="ITLFile.tlv", timestamp=STAMP
+    )
+    other = data.replace(b"\x0a\0\1\0", b"\x0a\0\1\1", 1)
+    found = verdicts(Forge(rsa_keys).sign_again(other, signers[0]))
+    assert [name for name, verdict in found.items() if verdict is Verdict.FAIL] == [
+        "list.signature.valid"
+    ]
+
+
+@pytest.mark.parametrize("tag", [8, 11, 15, None], ids=["8", "11", "15", "record"])
+def test_a_number_of_thousands_of_octets_is_a_failure_and_no_error_of_ours(signers, tag) -> None:
+    data = build_trust_list(
+        records(signers, 0, 0, 3, 21), signer=signers[0], filename="ITLFile.tlv", timestamp=STAMP
+    )
+    header = parse_header(data)
+    offsets = {element.tag: element.offset for element in header.elements}
+    at = offsets.get(tag, header.header_length)
+    width = int.from_bytes(data[at + 1 : at + 3])
+    more = 0 if tag is None else 4096 - width
+    length = (header.header_length + more).to_bytes(2)
+    value = b"\x10\0" + b"\xff" * 4096
+    changed = data[:8] + length + data[10 : at + 1] + value + data[at + 3 + width :]
+    assert verdicts(changed)["list.structure"] is Verdict.FAIL
+
+
+def test_a_record_whose_certificate_cannot_be_read_ends_no_check(signers) -> None:
+    """Its version is one that no certificate has."""
+    certificate = signers[0].certificate
+    data = build_trust_list(
+        records(signers, 0, 0, 3, 21), signer=signers[0], filename="ITLFile.tlv", timestamp=STAMP
+    )
+    version = certificate.index(bytes.fromhex("a003020102")) + 4
+    broken = certificate[:version] + b"\x03" + certificate[version + 1 :]
+    found = verdicts(data.replace(certificate, broken))
+    assert found["list.signature.valid"] is Verdict.INCONCLUSIVE
 
 
 def test_every_changed_octet_of_a_list_is_found(signers) -> None:

@@ -48,6 +48,11 @@ def test_serial_numbers_have_no_sign_octet(number, octets):
     assert serial_octets(number).hex() == octets
 
 
+@pytest.mark.parametrize(("number", "octets"), [(-1, "ff"), (-128, "80"), (-129, "ff7f")])
+def test_a_negative_serial_number_has_the_octets_of_der(number, octets):
+    assert serial_octets(number).hex() == octets
+
+
 def test_a_serial_with_its_top_bit_set_is_read_unsigned(forge):
     assert describe(forge.certificate(serial=0x8210AA)).serial.hex() == "8210aa"
 

@@ -1,6 +1,7 @@
 """Two lists: what trust changes, and what a phone that holds the first makes of the second."""
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from conf.signer import Signer
 from itl.difference import Reaction, compare
@@ -140,6 +141,27 @@ def test_tvs_is_not_asked_about_itself(forge, old, new):
     comparison = compare(held, of(forge, new))
     assert comparison.reaction is Reaction.REFUSES
     assert "itself" in comparison.reason
+
+
+@pytest.mark.parametrize(
+    ("octets", "others", "digest", "reason"),
+    [
+        ("080001" + "01", "080001" + "02", hashes.SHA256(), "sha256"),
+        ("0a0001" + "00", "0a0001" + "01", None, "no signature that verifies"),
+        (b"ITLFile.tlv".hex(), b"ITLFile.tly".hex(), None, "ITLFile.tly"),
+    ],
+    ids=["digest", "algorithm", "name"],
+)
+def test_what_no_phone_can_verify_or_asks_for_is_refused(
+    forge, old, tvs, octets, others, digest, reason
+):
+    """The signature is good each time, by the key that the list held has for its signer."""
+    held = of(forge, old, tvs)
+    changed = of(forge, old, timestamp=2).raw.replace(*map(bytes.fromhex, (octets, others)), 1)
+    offered = parse_trust_list(forge.sign_again(changed, old, digest))
+    comparison = compare(held, offered)
+    assert comparison.reaction is Reaction.REFUSES
+    assert reason in comparison.reason
 
 
 def test_a_signer_named_in_commas_is_the_one_held_with_semicolons(forge, tvs):

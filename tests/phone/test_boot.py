@@ -1,6 +1,7 @@
 """The phone boots: real TFTP, real TLS, servers that behave and servers that do not."""
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 import msgspec
@@ -12,7 +13,7 @@ from lab.phone.configuration import TvsServer
 from lab.phone.fetch import FileServer, Transfer
 from lab.phone.models import model
 from lab.phone.state import Phone, factory_reset, load_phone, save_phone
-from tests.phone.clusters import signed
+from tests.phone.clusters import NOW, signed
 from tests.phone.servers import (
     SECONDS,
     configuration,
@@ -405,6 +406,20 @@ async def test_a_cached_answer_serves_until_it_expires(nursery, source, destinat
     run = await boot_at(nursery, phone, files_of(source, MAC, tvs, itl=first))
     assert run.verdict is BootVerdict.UPDATED
     assert [one.server for one in run.inquiries] == ["cache"]
+
+
+async def test_a_cached_answer_that_is_used_does_not_live_longer(nursery, source, destination):
+    tvs = await serve_trust(
+        nursery, source.tvs, known(destination.recovery), policy=AnswerPolicy(ttl_seconds=3600)
+    )
+    phone = await at_home(nursery, source, tvs)
+    old, files = phone.itl, files_of(source, MAC, tvs, itl=source.itl(signer=destination.recovery))
+    asked = []
+    for minutes in (0, 50, 70):
+        phone.itl = old
+        run = await boot_at(nursery, phone, files, now=lambda: NOW + timedelta(minutes=minutes))  # noqa: B023
+        asked += [one.server for one in run.inquiries]
+    assert asked == [tvs.where, "cache", tvs.where]
 
 
 async def test_an_old_phone_cannot_ask_a_modern_tvs(nursery, source, destination):

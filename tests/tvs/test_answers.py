@@ -1,5 +1,6 @@
 """What is answered, and the reason in words."""
 
+import dataclasses
 import subprocess
 from datetime import timedelta
 
@@ -102,7 +103,7 @@ def test_a_serial_with_the_sign_octet_of_der_is_the_same(signer: Made) -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"serial": b""}, "the query names no serial number"),
+        ({"serial": b""}, "a certificate of the same subject with serial 2400000017"),
         ({"serial": None}, "the query names no serial number"),
         ({"issuer": None}, "the query names no issuer"),
         ({"issuer": "CN=x"}, "serial known, but issued by CN=ucm11pub;O=Lab;C=AU, not CN=x"),
@@ -113,6 +114,13 @@ def test_why_a_query_finds_nothing(signer: Made, changed: dict, reason: str) -> 
     found = asked(query_for(signer, **changed), held(signer))
     assert found.response.status == 1
     assert reason in found.reason
+
+
+@pytest.mark.parametrize("serial", [b"", b"\0"])
+def test_serial_number_zero_is_asked_for_by_no_octets_or_by_one(signer: Made, serial: bytes):
+    """Lists write it as an empty element; cryptography reads such a certificate, and makes none."""
+    zero = dataclasses.replace(held(signer), serial=b"")
+    assert asked(query_for(signer, serial=serial), zero).response.certificate == signer.der
 
 
 def test_of_two_with_the_same_issuer_and_serial_the_subject_decides(authority: Made, rsa_keys):

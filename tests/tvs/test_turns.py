@@ -110,3 +110,21 @@ async def test_an_end_from_outside_reaches_one_that_waits_and_one_that_is_queued
             made.turns.throw(turn, ValueError("enough"))
             made.turns.throw(turn, ValueError("again"))
     assert told == ["waits: enough", "queued: enough"]
+
+
+async def test_a_closed_socket_that_another_process_holds_open_ends_nothing(place) -> None:
+    """As a process does that is just being started, until it has closed what is not its own."""
+    copies = []
+
+    async def leaving(ours: socket.socket, _: str) -> None:
+        with ours:
+            copies.append(ours.dup())
+            await wait_for(READABLE)
+
+    async with place() as made:
+        made.connect("gone", leaving)
+        made.connect("stays", made.three_steps)
+        for end in made.ends:
+            end.send(b"x")
+    assert made.steps == ["stays"] * 3
+    copies[0].close()
