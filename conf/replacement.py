@@ -1,9 +1,8 @@
 """A step of a renewal is carried out: files replaced, every node of the cluster told."""
 
-import fcntl
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from conf.identity import (
 )
 from conf.node import Node, load_node, publish
 from conf.renewal import Anchors, Plan, Step, keep, next_step, served
+from conf.running import claim_folder
 from conf.selfsigned import make_identity
 
 # what is next for a node that is ahead by the step
@@ -39,12 +39,12 @@ def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Nod
     ITLRecovery exists once in a cluster: its file is changed in the folders of all nodes, and
     nowhere if one of them cannot be written, or waits for the end of a step that broke off. Such a
     step is ended by the same call again. A running daemon takes the change up by itself. Raises
-    :class:`~conf.identity.IdentityError`, and OSError.
+    :class:`~conf.ConfError`, and OSError.
     """
     owners = _owners(node, plan.name)
     with ExitStack() as claims:
         for state in owners:
-            claims.enter_context(_claimed(state))
+            claims.enter_context(claim_folder(identities_folder(state)))
         _check_together(node.state, owners, plan)
         _carry_out(node, owners, plan, brought)
     return load_node(node.state)
@@ -69,21 +69,6 @@ def _carry_out(node: Node, owners: Iterable[Path], plan: Plan, brought: TlsIdent
         publish(present, replace(present.own, certificates=certificates))
     for state, served_so_far in past.items():
         keep(load_node(state), served_so_far)
-
-
-@contextmanager
-def _claimed(state: Path) -> Iterator[None]:
-    """Let nobody else renew an identity of the node ``state`` meanwhile; the kernel lets go."""
-    descriptor = os.open(identities_folder(state), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise IdentityError(
-            f"{state}: another command renews an identity there; nothing was changed"
-        ) from None
-    finally:
-        os.close(descriptor)
 
 
 def _check_together(state: Path, owners: Iterable[Path], plan: Plan) -> None:

@@ -189,17 +189,16 @@ def _create(path: Path) -> None:
     os.close(descriptor)
     draft = Path(name)
     try:
-        connection = connect(draft)
-        try:
+        with closing(connect(draft)) as connection:
             build(connection)
-        finally:
-            connection.close()
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            return  # another process made it in the meantime: the same file but for the name
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return  # another process made it in the meantime: the same file but for the name
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be made: {error}") from None
     finally:
-        draft.unlink()
+        for left in ("", "-wal", "-shm"):  # SQLite removes what it adds, unless the disk is full
+            draft.with_name(f"{draft.name}{left}").unlink(missing_ok=True)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

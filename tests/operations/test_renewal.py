@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from conf import ConfError
 from conf.creation import Request, create_node
 from conf.identity import (
     IDENTITIES,
@@ -282,7 +283,7 @@ def test_two_renewals_at_once_do_not_mix(make: Make, renew: Renew) -> None:
     chosen = plan(node, "ITLRecovery", {})
     folder = os.open(second / "identities", os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    with pytest.raises(IdentityError, match="second: another command renews an identity there"):
+    with pytest.raises(ConfError, match="second/identities: another command is changing it"):
         renew(first, "ITLRecovery")
     os.close(folder)
     assert not waiting_identity_file(second, "ITLRecovery", "next").exists()
