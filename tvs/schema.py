@@ -142,7 +142,8 @@ def _connected(path: Path, how: str) -> sqlite3.Connection:
             check_same_thread=False,
         )
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from None
+        why = error if path.exists() else "no such file"
+        raise StoreError(f"{path}: {why}") from None
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
