@@ -6,7 +6,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from conf.identity import (
     identity_file,
     read_identity,
 )
-from conf.node import Member, Node, load_node, publish, write_member
+from conf.node import Member, Node, cluster_folder, load_node, publish, write_member
 from conf.running import claim_folder, is_running
 from conf.selfsigned import COMMON_NAME_LENGTH, make_identity
 from conf.settings import SETTINGS_FILE, load_settings
@@ -60,7 +60,13 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
     that was killed there left is removed. Raises :class:`~conf.ConfError` with what is wrong.
     """
     _check(request)
-    with claim_folder(state) if state.is_dir() else nullcontext():
+    with ExitStack() as claims:
+        if state.is_dir():
+            claims.enter_context(claim_folder(state))
+        if request.join is not None:  # of two that join at once neither would know the other
+            first = cluster_folder(load_node(request.join).members[0].state)
+            if first.is_dir():  # else on another machine
+                claims.enter_context(claim_folder(first))
         return _create(state, request, force=force)
 
 

@@ -25,7 +25,7 @@ from conf.identity import (
     read_identity,
     read_signer,
 )
-from conf.node import load_node
+from conf.node import cluster_folder, load_node
 from conf.running import claim, claim_folder
 from conf.selfsigned import self_signed
 from itl.document import LEAST_SIGNER_BITS, MODULUS_CODES
@@ -242,6 +242,19 @@ def test_a_node_that_joined_is_made_anew_only_by_force_and_in_its_folder(tmp_pat
         ("pub", False),
         ("sub", True),
     ]
+
+
+def test_of_two_that_join_at_once_each_would_miss_the_other(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    create_node(first, request())
+    create_node(tmp_path / "second", request("sub", join=first))
+    for peer in (first, tmp_path / "second"):
+        with (
+            claim_folder(cluster_folder(first)),
+            pytest.raises(ConfError, match="another command is changing it"),
+        ):
+            create_node(tmp_path / "third", request("third", join=peer))
+    assert not (tmp_path / "third").exists()
 
 
 def test_joining_shares_itlrecovery_and_exchanges_certificates(tmp_path: Path) -> None:
