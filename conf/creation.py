@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +23,14 @@ from conf.identity import (
     identity_file,
     read_identity,
 )
-from conf.node import Member, Node, load_node, publish, write_member
-from conf.running import is_running
+from conf.node import Member, Node, cluster_folder, load_node, publish, write_member
+from conf.running import claim_folder, is_running
 from conf.selfsigned import COMMON_NAME_LENGTH, make_identity
 from conf.settings import SETTINGS_FILE, load_settings
 
 DEFAULT_TVS_PORT = 2445
+_FOLDERS = ("identities", "cluster", "tftp")
+_DRAFT = re.compile(r"\..{0,32}\.[0-9a-f]{16}", re.DOTALL)
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*")
 
 
@@ -53,17 +56,28 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
     """Create the node ``state``, whole or not at all; answers where an old one went.
 
     An existing node is never overwritten: with ``force`` its folder is renamed first. An empty
-    folder is filled where it is: it may be a volume, or all a service may write to. Raises
-    :class:`~conf.ConfError` with what is wrong.
+    folder is filled where it is: it may be a volume, or all a service may write to; what a call
+    that was killed there left is removed. Raises :class:`~conf.ConfError` with what is wrong.
     """
     _check(request)
+    with ExitStack() as claims:
+        if state.is_dir():
+            claims.enter_context(claim_folder(state))
+        if request.join is not None:  # of two that join at once neither would know the other
+            first = cluster_folder(load_node(request.join).members[0].state)
+            if first.is_dir():  # else on another machine
+                claims.enter_context(claim_folder(first))
+        return _create(state, request, force=force)
+
+
+def _create(state: Path, request: Request, *, force: bool) -> Path | None:
     peer = _peer(request)
     if peer is not None:
         peer = _without_former(peer, request.host, state, force=force)
     backup = _make_room(state, force=force)
     place = state if state.exists() else state.parent
     place.mkdir(parents=True, exist_ok=True)
-    draft = place / f".{state.name[:32]}.{secrets.token_hex(8)}"
+    draft = place / f".{state.name[:32]}.{secrets.token_hex(8)}"  # as _DRAFT knows it
     try:
         make_folder(draft)
         _fill(draft, state, request, peer)
@@ -137,6 +151,8 @@ def _without_former(peer: Node, host: str, state: Path, *, force: bool) -> Node:
 
 
 def _make_room(state: Path, *, force: bool) -> Path | None:
+    if state.is_dir():
+        _clear(state)
     if not state.exists() or (state.is_dir() and not any(state.iterdir())):
         return None
     if not (state / SETTINGS_FILE).exists():
@@ -154,8 +170,19 @@ def _make_room(state: Path, *, force: bool) -> Path | None:
     return backup
 
 
+def _clear(state: Path) -> None:
+    """Remove what a call left that was killed while it filled ``state``: its draft tells of it."""
+    there = {*state.iterdir()}
+    drafts = {path for path in there if _DRAFT.fullmatch(path.name) and path.is_dir()}
+    moved = there - drafts
+    whole = any((draft / SETTINGS_FILE).exists() for draft in drafts)
+    if not moved or (whole and moved <= {state / name for name in _FOLDERS}):
+        for path in there:
+            shutil.rmtree(path)
+
+
 def _fill(draft: Path, state: Path, request: Request, peer: Node | None) -> None:
-    for folder in ("identities", "cluster", "tftp"):
+    for folder in _FOLDERS:
         make_folder(draft / folder)
     identities = _identities(request, peer)
     for name, identity in identities.items():

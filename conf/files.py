@@ -5,22 +5,35 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 
 def read_regular(path: Path) -> bytes:
-    """The octets of the regular file ``path``.
+    """The octets of the regular file ``path``. Raises OSError as :func:`open_regular` does."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """The regular file ``path``, to be read.
 
     A pipe could keep us waiting for ever, and a device may have no end. Raises OSError for those
     too, and for a folder.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.fdopen(_descriptor(path, os.O_RDONLY), "rb")
+
+
+def _descriptor(path: Path, flags: int) -> int:
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # a pipe that nobody reads
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
         os.close(descriptor)
+    raise OSError(errno.EINVAL, "is no regular file", str(path))
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -41,8 +54,10 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk, for one
+            error.filename = str(path)
         raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -54,12 +69,13 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 def open_or_make(path: Path, flags: int) -> int:
     """A descriptor of ``path``, opened with ``flags``; a file that is not there is made, mode 0600.
 
-    One that root makes belongs to the folder's owner, as with :func:`write_whole`. Raises OSError.
+    One that root makes belongs to the folder's owner, as with :func:`write_whole`. Raises OSError,
+    also for what is no regular file.
     """
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:  # perhaps a link that leads to a file of somebody else's
-        return os.open(path, flags | os.O_CLOEXEC)
+        return _descriptor(path, flags)
     give_to_owner(descriptor, path.parent)
     return descriptor
 

@@ -1,7 +1,7 @@
 """A node and its cluster: the record that each node leaves in the folders of all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,9 +10,11 @@ from cryptography import x509
 
 from conf.files import read_regular, write_whole
 from conf.identity import (
+    CALLMANAGER_ECDSA,
     IDENTITIES,
     WAITING,
     IdentityError,
+    identity_file,
     odd_serials,
     read_certificate,
     waiting_identity_file,
@@ -78,6 +80,7 @@ def cluster_folder(state: Path) -> Path:
 def load_node(state: Path, settings: NodeSettings | None = None) -> Node:
     """Read the node under ``state`` and the records of its cluster.
 
+    Its own certificates are those in force, whatever a renewal that broke off left in the record.
     ``settings`` are those in force, for who does not go by what is on disk. Raises
     :class:`~conf.settings.SettingsError` or :class:`IdentityError` naming the file.
     """
@@ -86,6 +89,10 @@ def load_node(state: Path, settings: NodeSettings | None = None) -> Node:
         (_read_member(path) for path in cluster_folder(state).glob("*.json")),
         key=lambda member: (member.order, member.host),
     )
+    members = [
+        replace(one, certificates=_in_force(state, one)) if one.host == settings.host else one
+        for one in members
+    ]
     if settings.host not in {member.host for member in members}:
         raise IdentityError(f"{cluster_folder(state)}: no record of this node, {settings.host}")
     return Node(
@@ -98,6 +105,15 @@ def load_node(state: Path, settings: NodeSettings | None = None) -> Node:
         members=tuple(members),
         overlap=_overlap(state, settings.list_signer),
     )
+
+
+def _in_force(state: Path, own: Member) -> Mapping[str, bytes]:
+    found = dict(own.certificates)
+    for name in (*IDENTITIES, CALLMANAGER_ECDSA):
+        path = identity_file(state, name)
+        if name in found and path.exists():
+            found[name] = read_certificate(path)
+    return MappingProxyType(found)
 
 
 def _overlap(state: Path, list_signer: str) -> tuple[bytes, ...]:

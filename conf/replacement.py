@@ -1,24 +1,35 @@
 """A step of a renewal is carried out: files replaced, every node of the cluster told."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from conf import ConfError
-from conf.files import write_whole
+from conf.files import read_regular, write_whole
 from conf.identity import (
     IdentityError,
     TlsIdentity,
     as_signer,
     encode_identity,
+    identities_folder,
     identity_file,
     read_certificate,
     waiting_identity_file,
 )
 from conf.node import Node, load_node, publish
-from conf.renewal import Anchors, Plan, Step, keep, served
+from conf.renewal import Anchors, Plan, Step, keep, next_step, served
+from conf.running import claim_folder
 from conf.selfsigned import make_identity
+
+# what is next for a node that is ahead by the step
+_AFTER = {
+    Step.INTRODUCE: {Step.REPLACE, Step.SWITCH},  # lists may be signed with another key there
+    Step.SWITCH: {Step.RETIRE},
+    Step.RETIRE: {Step.INTRODUCE, Step.REPLACE},
+    Step.REPLACE: {Step.INTRODUCE},
+}
 
 
 def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Node:
@@ -26,11 +37,20 @@ def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Nod
 
     ``brought`` is a key and certificate made elsewhere, instead of a new self-signed one.
     ITLRecovery exists once in a cluster: its file is changed in the folders of all nodes, and
-    nowhere if one of them cannot be written. A step that breaks off between them is ended by the
-    same call again. A running daemon takes the change up by itself. Raises
-    :class:`~conf.identity.IdentityError`, and OSError.
+    nowhere if one of them cannot be written, or waits for the end of a step that broke off. Such a
+    step is ended by the same call again. A running daemon takes the change up by itself. Raises
+    :class:`~conf.ConfError`, and OSError.
     """
     owners = _owners(node, plan.name)
+    with ExitStack() as claims:
+        for state in owners:
+            claims.enter_context(claim_folder(identities_folder(state)))
+        _check_together(node.state, owners, plan)
+        _carry_out(node, owners, plan, brought)
+    return load_node(node.state)
+
+
+def _carry_out(node: Node, owners: Iterable[Path], plan: Plan, brought: TlsIdentity | None) -> None:
     past = _histories(node)
     if plan.step in {Step.INTRODUCE, Step.REPLACE}:
         made = brought or make_identity(plan.name, node.host)
@@ -43,10 +63,31 @@ def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Nod
     for state in owners:
         _change(state, plan, made)
     for state in owners:
-        _announce(load_node(state), plan.name)
+        present = load_node(state)
+        certificate = read_certificate(identity_file(state, plan.name))
+        certificates = {**present.own.certificates, plan.name: certificate}
+        publish(present, replace(present.own, certificates=certificates))
     for state, served_so_far in past.items():
         keep(load_node(state), served_so_far)
-    return load_node(node.state)
+
+
+def _check_together(state: Path, owners: Iterable[Path], plan: Plan) -> None:
+    """No node of the cluster may be behind ``plan``: a step that broke off has to be ended first.
+
+    One may be ahead: then it is this step that broke off.
+    """
+    if next_step(load_node(state), plan.name)[0] is not plan.step:
+        raise IdentityError(
+            f"{plan.name}: another command has renewed it meanwhile; nothing was changed"
+        )
+    for other in owners:
+        step, *_ = next_step(load_node(other), plan.name)
+        if step not in {plan.step, *_AFTER[plan.step]}:
+            raise IdentityError(
+                f"{plan.name}: {plan.step} cannot be done, for in {other} the step before it broke "
+                f"off; end that first: trustlab --state {other} identity renew {plan.name}; "
+                "nothing was changed"
+            )
 
 
 def _owners(node: Node, name: str) -> tuple[Path, ...]:
@@ -83,19 +124,13 @@ def _change(state: Path, plan: Plan, made: TlsIdentity | None) -> None:
         old.unlink(missing_ok=True)
     elif plan.step is Step.SWITCH:
         if coming.exists():  # else an earlier call came as far as this
-            write_whole(old, present.read_bytes())
+            write_whole(old, read_regular(present))
             coming.replace(present)
     elif made is not None and plan.step is Step.INTRODUCE:
         write_whole(coming, encode_identity(made))
+    elif made is not None and Step.RETIRE in plan.later:
+        write_whole(coming, encode_identity(made))  # a call that breaks off leaves a switch to do
+        write_whole(old, read_regular(present))
+        coming.replace(present)
     elif made is not None:
-        if Step.RETIRE in plan.later:
-            write_whole(old, present.read_bytes())
         write_whole(present, encode_identity(made))
-
-
-def _announce(node: Node, name: str) -> None:
-    """Put the certificate now in force into this node's record, in every folder of the cluster."""
-    der = read_certificate(identity_file(node.state, name))
-    certificates = {**node.own.certificates, name: der}
-    if certificates != dict(node.own.certificates):
-        publish(node, replace(node.own, certificates=certificates))

@@ -1,4 +1,4 @@
-"""One daemon a node: the lock it holds, and the record by which others find it."""
+"""One daemon a node, with a record by which others find it; one command that changes a folder."""
 
 import fcntl
 import os
@@ -49,6 +49,25 @@ def claim(state: Path) -> Iterator[None]:
             yield
         finally:
             (state / RECORD_FILE).unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def claim_folder(folder: Path) -> Iterator[None]:
+    """Be the one command that changes ``folder`` for as long as the block runs.
+
+    Raises :class:`~conf.ConfError` when another command has it, and OSError.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfError(
+                f"{folder}: another command is changing it; nothing was changed"
+            ) from None
+        yield
     finally:
         os.close(descriptor)
 

@@ -1,6 +1,7 @@
 """The catalog of a node, from its settings: which phones, which lists beside its own."""
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import TypedDict
 
@@ -8,10 +9,17 @@ from conf import ConfError
 from conf.files import make_folder, read_regular
 from conf.identity import load_signer
 from conf.node import Node
-from conf.settings import OfferSettings, PhoneSettings, Settings, TftpSettings
+from conf.settings import (
+    SETTINGS_FILE,
+    OfferSettings,
+    PhoneSettings,
+    Settings,
+    TftpSettings,
+)
 from itl import ItlError
 from itl.certificates import load_certificates
 from itl.trustlist import parse_trust_list
+from tftp import TftpError
 from tftp.catalog import Catalog, Offer
 from tftp.limits import Limits
 from tftp.uploads import Uploads
@@ -27,30 +35,35 @@ class OfferError(ConfError):
 def node_catalog(node: Node, settings: Settings, *, keep: bool = True) -> Catalog:
     """Build it, and ``keep`` its lists; without, nothing is written.
 
-    Raises :class:`~conf.ConfError`, ItlError, TftpError or OSError.
+    Raises :class:`~conf.ConfError`, ItlError or OSError.
     """
     state, tftp, phones = node.state, settings.tftp, settings.phones
     uploads, served = state / UPLOADS, tftp.uploads and tftp.serve_uploads
+    if tftp.uploads and os.path.lexists(uploads) and not uploads.is_dir():
+        raise OfferError(f"{uploads}: is no folder, and tftp.uploads wants one")
     if served and keep:
         make_folder(uploads)
-    return Catalog(
-        node,
-        root=state / "tftp",
-        list_signer=load_signer(state, node.list_signer),
-        file_signer=load_signer(state, "CallManager"),
-        digest=settings.lists.digest,
-        macs=phones.macs,
-        loads={mac.upper(): load for mac, load in phones.loads.items()},
-        template=state / phones.template if phones.template else None,
-        rollback=settings.lists.rollback,
-        offers=[_offer(entry, phones, state) for entry in settings.lists.offers],
-        rules=tftp.rules,
-        fold_case=tftp.fold_case,
-        uploads=uploads if served and uploads.exists() else None,
-        phone_certificates=_certificates(state / PHONES),
-        signatures_per_address=tftp.signatures_per_address,
-        keep=keep,
-    )
+    try:
+        return Catalog(
+            node,
+            root=state / "tftp",
+            list_signer=load_signer(state, node.list_signer),
+            file_signer=load_signer(state, "CallManager"),
+            digest=settings.lists.digest,
+            macs=phones.macs,
+            loads={mac.upper(): load for mac, load in phones.loads.items()},
+            template=state / phones.template if phones.template else None,
+            rollback=settings.lists.rollback,
+            offers=[_offer(entry, phones, state) for entry in settings.lists.offers],
+            rules=tftp.rules,
+            fold_case=tftp.fold_case,
+            uploads=uploads if served and uploads.exists() else None,
+            phone_certificates=_certificates(state / PHONES),
+            signatures_per_address=tftp.signatures_per_address,
+            keep=keep,
+        )
+    except TftpError as error:
+        raise ConfError(f"{state / SETTINGS_FILE}: {error}") from None
 
 
 def tftp_limits(chosen: TftpSettings) -> Limits:

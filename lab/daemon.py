@@ -234,7 +234,7 @@ class _Daemon:
 
     async def _watch(self, record: RunRecord) -> None:
         while True:
-            await trio.sleep(self.plane.settings.serve.watch_seconds)
+            await self.plane.until_next_look()
             await self._refresh(record)
             if record.kept != self.problem:
                 with suppress(OSError):  # of a full disk; tried again

@@ -29,7 +29,6 @@ from itl import ItlError
 from lab.catalog import node_catalog, tftp_limits
 from lab.events import Reader
 from lab.policy import answer_policy, tvs_limits
-from tftp import TftpError
 from tftp.catalog import Catalog
 from tftp.content import Answer
 from tvs import TvsError
@@ -53,6 +52,7 @@ class TrustPlane:
         self._seen = self._disk()
         self._wanted = settings
         self._one_at_a_time = trio.Lock()
+        self._taken_up = trio.Event()
         self._take_up(self._load(settings))
 
     async def refresh(self, settings: Settings | None = None) -> None:
@@ -65,6 +65,11 @@ class TrustPlane:
         async with self._one_at_a_time:
             await self._refresh()
 
+    async def until_next_look(self) -> None:
+        """Wait as long as the settings say, or until something else, perhaps they, is in force."""
+        with trio.move_on_after(self.settings.serve.watch_seconds):
+            await self._taken_up.wait()
+
     async def _refresh(self) -> None:
         try:
             seen = self._disk()
@@ -72,7 +77,7 @@ class TrustPlane:
             if seen == self._seen and settled:
                 return
             fresh = await trio.to_thread.run_sync(self._load, self._wanted)
-        except (ConfError, ItlError, TftpError, TvsError, OSError) as error:
+        except (ConfError, ItlError, TvsError, OSError) as error:
             self._refuse(str(error))
             return
         self._seen = seen
@@ -126,6 +131,8 @@ class TrustPlane:
         self.catalog = fresh.catalog
         self.snapshot = fresh.snapshot
         self.contexts = fresh.contexts
+        self._taken_up.set()
+        self._taken_up = trio.Event()
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,7 @@ def read_standing(
 
     ``stored`` are the certificates of its trust store. ``keep`` is for who serves: lists are kept
     for the next time; without it nothing is written. Raises :class:`~conf.ConfError`, ItlError,
-    TftpError, TvsError or OSError.
+    TvsError or OSError.
     """
     node = load_node(state, settings.node)
     policy = answer_policy(settings.tvs.answers)

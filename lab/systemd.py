@@ -38,10 +38,12 @@ def inherited_sockets(
             raise LabError(f"systemd passed two sockets named {name}")
         os.set_inheritable(FIRST_DESCRIPTOR + position, False)  # noqa: FBT003  os's own signature
         passed = socket.socket(fileno=FIRST_DESCRIPTOR + position)
-        if passed.type != SOCKET_KINDS.get(name):
+        of_ip = passed.family in {socket.AF_INET, socket.AF_INET6}
+        if passed.type != SOCKET_KINDS.get(name) or not of_ip:
             raise LabError(
                 f"systemd passed a socket named {name!r} that is none of ours: "
-                f"FileDescriptorName= is one of {', '.join(SOCKET_KINDS)}"
+                f"FileDescriptorName= is one of {', '.join(SOCKET_KINDS)}, each an IP port, "
+                "ListenDatagram= for tftp and ListenStream= for the others"
             )
         passed.setblocking(False)  # noqa: FBT003  socket's own signature
         found[name] = passed

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from conf.files import open_regular
 from lab.events import EVENTS_FILE, Event
 
 _Kind = TypeVar("_Kind")
@@ -66,7 +67,7 @@ def _age(path: Path) -> int:
 def _lines(path: Path, begin: int) -> Iterator[bytes]:
     """Whole lines from octet ``begin`` on."""
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except FileNotFoundError:
         return
     with file:

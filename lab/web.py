@@ -10,7 +10,7 @@ import trio
 
 from conf import ConfError
 from conf.identity import CALLMANAGER_ECDSA, identity_file
-from conf.settings import Settings
+from conf.settings import HttpSettings, Settings
 from lab.events import Reader
 from lab.plane import TrustPlane
 from lab.sockets import address_of, open_tcp
@@ -61,9 +61,15 @@ async def open_web(state: Path, settings: Settings, passed: Mapping[str, socket.
     http, https = passed.get("http"), passed.get("https")
     if http is None and chosen.enabled:
         http = await open_tcp("HTTP", address, chosen.port)
-    identity = identity_file(state, CALLMANAGER_ECDSA if chosen.ecdsa else "CallManager")
-    if (https is not None or chosen.tls_enabled) and not identity.exists():
-        raise ConfError(f"http.ecdsa: the node has no identity {identity.stem}")
+    identity = https_identity(state, chosen, wanted=https is not None or chosen.tls_enabled)
     if https is None and chosen.tls_enabled:
         https = await open_tcp("HTTPS", address, chosen.tls_port)
     return Web(http, https, identity)
+
+
+def https_identity(state: Path, chosen: HttpSettings, *, wanted: bool) -> Path:
+    """The file of what HTTPS shows. Raises :class:`~conf.ConfError` if ``wanted`` and not there."""
+    identity = identity_file(state, CALLMANAGER_ECDSA if chosen.ecdsa else "CallManager")
+    if wanted and not identity.exists():
+        raise ConfError(f"http.ecdsa: the node has no identity {identity.stem}")
+    return identity

@@ -115,7 +115,7 @@ async def _tell_counts(counters: Counters, line: _Line) -> None:
 
 async def _watch(plane: TrustPlane) -> None:
     while True:
-        await trio.sleep(plane.settings.serve.watch_seconds)
+        await plane.until_next_look()
         await plane.refresh()
 
 

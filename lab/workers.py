@@ -136,6 +136,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=tuple(self._sockets),
+            process_group=0,  # Ctrl-C is for the daemon, which tells it
         )
 
     async def _relay(self, process: trio.Process, ready: Callable[[], None]) -> None:

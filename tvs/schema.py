@@ -142,7 +142,8 @@ def _connected(path: Path, how: str) -> sqlite3.Connection:
             check_same_thread=False,
         )
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from None
+        why = error if path.exists() else "no such file"
+        raise StoreError(f"{path}: {why}") from None
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
@@ -189,17 +190,16 @@ def _create(path: Path) -> None:
     os.close(descriptor)
     draft = Path(name)
     try:
-        connection = connect(draft)
-        try:
+        with closing(connect(draft)) as connection:
             build(connection)
-        finally:
-            connection.close()
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            return  # another process made it in the meantime: the same file but for the name
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return  # another process made it in the meantime: the same file but for the name
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be made: {error}") from None
     finally:
-        draft.unlink()
+        for left in ("", "-wal", "-shm"):  # SQLite removes what it adds, unless the disk is full
+            draft.with_name(f"{draft.name}{left}").unlink(missing_ok=True)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

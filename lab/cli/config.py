@@ -13,7 +13,8 @@ from conf.settings import Settings, default_text, load_settings, merge
 from itl import ItlError
 from lab.cli import terminal
 from lab.plane import read_standing
-from tftp import TftpError
+from lab.policy import stores_by_type
+from lab.web import https_identity
 
 app = App(name="config", help="Show and check the settings of a node.")
 
@@ -45,14 +46,16 @@ def check(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
 def _build(state: Path, settings: Settings, origins: Origins) -> None:
     """Build what a daemon would answer from, its trust store apart, and let it go.
 
-    Roles, rules and files that the settings name may not be. Raises :class:`~conf.ConfError` or
-    :class:`~tvs.TvsError`.
+    Roles, rules, stores and files that the settings name may not be. Raises
+    :class:`~conf.ConfError` or :class:`~tvs.TvsError`.
     """
     try:
         read_standing(state, settings, (), keep=False)
+        https_identity(state, settings.http, wanted=settings.http.tls_enabled)
+        stores_by_type(settings.bundles)
     except SettingsError as error:
         raise SettingsError(origin_of(error.key, origins), error.key, error.problem) from None
-    except (ItlError, TftpError) as error:
+    except ItlError as error:
         raise SettingsError(str(state / SETTINGS_FILE), "", str(error)) from None
     except OSError as error:
         raise ConfError(f"{error.filename or state}: {error.strerror}") from None

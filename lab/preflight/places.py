@@ -216,8 +216,9 @@ def _read_state(state: Path, mac: str) -> tuple[FileNode, list[Entry], AnswerPol
 
     Nothing is written there, and no trust store made.
     """
+    settings = load_settings(state)
     with closing(TrustStore(state / STORE_FILE)) as store:
-        standing = read_standing(state, load_settings(state), store.sound_entries(), keep=False)
+        standing = read_standing(state, settings, store.sound_entries(), keep=False)
 
     def served(name: str, *asked: str) -> ServedFile:
         for wanted in asked:

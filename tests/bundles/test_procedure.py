@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from conf.identity import load_tls_identity
+from conf.identity import identity_file, load_tls_identity
 from tests.bundles.samples import certificates_of, stored
 
 SIGNERS = [{"code": 0, "name": "SAST"}, {"code": 3, "name": "TFTP"}]
@@ -267,6 +267,7 @@ def test_what_a_node_exported_anew_replaces_what_was_consolidated(
         (exchanged.b / "cluster" / "cucm-b1.json").read_bytes()
     )["certificates"]["TVS"]
     old, new = certificates_of(exchanged.a), None
+    shutil.copy(identity_file(exchanged.b, "TVS"), identity_file(exchanged.a, "CallManager"))
     record.write_text(json.dumps(value))
     new = certificates_of(exchanged.a)
     (gone,), (fresh,) = old.keys() - new.keys(), new.keys() - old.keys()

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from conf.identity import (
     read_identity,
     read_signer,
 )
-from conf.node import load_node
-from conf.running import claim
+from conf.node import cluster_folder, load_node
+from conf.running import claim, claim_folder
 from conf.selfsigned import self_signed
 from itl.document import LEAST_SIGNER_BITS, MODULUS_CODES
 from lab.events import EVENTS_FILE, EventLog
@@ -131,6 +132,31 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["broken.pem"]
 
 
+def test_what_a_killed_creation_left_in_an_empty_folder_is_no_hindrance(
+    founded: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "node"
+    draft = state / ".node.0123456789abcdef"
+    shutil.copytree(founded, draft)
+    (draft / "identities").rename(state / "identities")
+    with claim_folder(state), pytest.raises(ConfError, match="another command is changing it"):
+        create_node(state, request())
+    create_node(state, request())
+    assert {path.name for path in state.iterdir()} == {path.name for path in founded.iterdir()}
+
+
+def test_a_node_without_settings_beside_a_draft_is_not_removed(
+    founded: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "node"
+    shutil.copytree(founded, state)
+    (state / "trustlab.toml").unlink()
+    (state / ".node.0123456789abcdef").mkdir()
+    with pytest.raises(ConfError, match="is not empty and holds no node"):
+        create_node(state, request())
+    assert (state / "identities" / "ITLRecovery.pem").exists()
+
+
 def test_an_empty_folder_is_filled_where_it_is(tmp_path: Path) -> None:
     # a volume of a container or a service's state directory: nothing beside it can be written
     state = tmp_path / "node"
@@ -216,6 +242,19 @@ def test_a_node_that_joined_is_made_anew_only_by_force_and_in_its_folder(tmp_pat
         ("pub", False),
         ("sub", True),
     ]
+
+
+def test_of_two_that_join_at_once_each_would_miss_the_other(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    create_node(first, request())
+    create_node(tmp_path / "second", request("sub", join=first))
+    for peer in (first, tmp_path / "second"):
+        with (
+            claim_folder(cluster_folder(first)),
+            pytest.raises(ConfError, match="another command is changing it"),
+        ):
+            create_node(tmp_path / "third", request("third", join=peer))
+    assert not (tmp_path / "third").exists()
 
 
 def test_joining_shares_itlrecovery_and_exchanges_certificates(tmp_path: Path) -> None:
@@ -344,3 +383,24 @@ def test_one_daemon_a_node(founded: Path) -> None:
         claim(founded),
     ):
         pass
+
+
+def test_what_hinders_a_file_is_told_with_its_name(tmp_path: Path) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+from lab.cli.main import guarded
+from conf.files import write_whole
+from tvs.store import TrustStore
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+print(guarded(lambda: write_whole(Path("full"), bytes(9001))))
+print(guarded(lambda: TrustStore.open(Path("store"))))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3\n2\n"
+    of_file, of_store = done.stderr.splitlines()
+    assert of_file == "trustlab: full: File too large"
+    assert of_store.startswith("trustlab: store: cannot be made: ")
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 import trio
 
 from lab.events import EventLog
@@ -104,3 +105,15 @@ def test_a_name_that_is_not_utf8_ends_nothing(tmp_path: Path) -> None:
     log.close()
     event = json.loads((tmp_path / "events.jsonl").read_bytes().decode())
     assert (event["reason"], event["names"]) == (r"a\xff.json", [r"\x80"])
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "events.jsonl.1"])
+def test_a_pipe_in_the_place_of_the_log_is_told_and_not_waited_for(
+    tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match=f"is no regular file.*{name}"):
+        lists_taken(tmp_path)
+    if name == "events.jsonl":
+        with pytest.raises(OSError, match="is no regular file"):
+            EventLog(tmp_path / name, max_bytes=1_000, kept_files=1)

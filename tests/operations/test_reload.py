@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from conf.node import load_node, publish
 from conf.running import read_record
@@ -80,6 +81,28 @@ async def test_settings_that_were_not_read_again_have_no_part_in_what_is_taken_u
         assert "CTLFile.tlv" not in plane.catalog.lists()
         await plane.refresh(load_settings(node))
         assert "CTLFile.tlv" in plane.catalog.lists()
+
+
+async def test_a_longer_watch_ends_with_the_settings_that_asked_for_it(
+    node: Path, mock_clock: MockClock
+) -> None:
+    seldom = load_settings(node, {"serve.watch_seconds": 3600.0})
+    with closing(TrustPlane(load_node(node), seldom, report=lambda _: None)) as plane:
+        looked = trio.Event()
+
+        async def look() -> None:
+            await plane.until_next_look()
+            looked.set()
+
+        async with trio.open_nursery() as looking:
+            looking.start_soon(look)
+            await wait_all_tasks_blocked()
+            assert not looked.is_set()
+            await plane.refresh(load_settings(node))
+            await wait_all_tasks_blocked()
+            looking.cancel_scope.cancel()
+        assert looked.is_set()
+        assert mock_clock.current_time() == 0
 
 
 def still_open(connections: list[socket.socket]) -> int:

@@ -1,5 +1,7 @@
 """Renewing identities: which order keeps phones, and which is refused."""
 
+import fcntl
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from conf import ConfError
 from conf.creation import Request, create_node
 from conf.identity import (
     IDENTITIES,
@@ -16,6 +19,7 @@ from conf.identity import (
     IdentityError,
     encode_identity,
     load_signer,
+    load_tls_identity,
     waiting_identity_file,
 )
 from conf.node import Node, load_node, publish
@@ -191,6 +195,103 @@ def test_a_step_that_breaks_off_between_two_nodes_is_ended_by_the_same_call(
         assert load_signer(state, "ITLRecovery").certificate == new
         assert load_node(state).overlap == (old,)
         assert {one.certificates["ITLRecovery"] for one in load_node(state).members} == {new}
+
+
+class BrokenOff:
+    """Lets the ``at``-th file that would be renamed be the end of a step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._whole = Path.replace
+
+    def __call__(self, at: int, step: Callable[[], object]) -> bool:
+        """Do ``step``; answers whether it broke off."""
+        count = 0
+
+        def broken(path: Path, target: Path) -> Path:
+            nonlocal count
+            count += 1
+            if count == at:
+                raise OSError(28, "No space left on device", str(path))
+            return self._whole(path, target)
+
+        with self._monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", broken)
+            try:
+                step()
+            except OSError:
+                return True
+            return False
+
+
+@pytest.fixture
+def broken_off(monkeypatch: pytest.MonkeyPatch) -> BrokenOff:
+    return BrokenOff(monkeypatch)
+
+
+def test_what_broke_off_at_one_node_is_not_gone_on_with_at_another(
+    make: Make, renew: Renew, broken_off: BrokenOff
+) -> None:
+    first = make("first")
+    second = make("second", cluster=None, host="sub", join=first)
+    for step, at in ((Step.INTRODUCE, 2), (Step.SWITCH, 3)):
+        assert broken_off(at, lambda: renew(first, "ITLRecovery"))
+        before = load_node(second)
+        with pytest.raises(IdentityError, match=f"end that first: trustlab --state {first} "):
+            renew(second, "ITLRecovery")
+        assert load_node(second) == before
+        chosen, _ = renew(first, "ITLRecovery")
+        assert chosen.step is step
+        assert load_node(first).overlap == load_node(second).overlap
+        assert len({load_signer(one, "ITLRecovery").certificate for one in (first, second)}) == 1
+    renew(second, "ITLRecovery")
+    assert load_node(first).overlap == load_node(second).overlap == ()
+
+
+def test_a_replacement_that_breaks_off_is_taken_for_done_only_when_it_is(
+    make: Make, renew: Renew, broken_off: BrokenOff
+) -> None:
+    for at in range(1, 9):
+        state = make(f"node{at}")
+        old = load_signer(state, "CallManager").certificate
+        broke = broken_off(at, lambda state=state: renew(state, "CallManager"))
+        in_force = load_signer(state, "CallManager").certificate
+        assert load_node(state).own.certificates["CallManager"] == in_force
+        while (chosen := plan(load_node(state), "CallManager", {})).step is not Step.RETIRE:
+            assert broke, chosen.step
+            renew(state, "CallManager")
+        assert load_node(state).overlap == (old,)
+        assert load_signer(state, "CallManager").certificate != old
+    assert not broke  # at the last place there was nothing left to break
+
+
+def test_what_a_renewal_left_untold_is_told_by_the_next(
+    make: Make, renew: Renew, broken_off: BrokenOff
+) -> None:
+    first = make("first")
+    second = make("second", cluster=None, host="sub", join=first)
+    assert broken_off(2, lambda: renew(first, "TVS"))
+    renew(first, "CAPF")
+    shown = load_tls_identity(first, "TVS").chain[0]
+    assert load_node(second).members[0].certificates["TVS"] == shown
+
+
+def test_two_renewals_at_once_do_not_mix(make: Make, renew: Renew) -> None:
+    first = make("first")
+    second = make("second", cluster=None, host="sub", join=first)
+    node = load_node(first)
+    chosen = plan(node, "ITLRecovery", {})
+    folder = os.open(second / "identities", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with pytest.raises(ConfError, match="second/identities: another command is changing it"):
+        renew(first, "ITLRecovery")
+    os.close(folder)
+    assert not waiting_identity_file(second, "ITLRecovery", "next").exists()
+    renew(second, "ITLRecovery")
+    introduced = load_node(first).overlap
+    with pytest.raises(IdentityError, match="has renewed it meanwhile; nothing was changed"):
+        carry_out(node, chosen, None)
+    assert load_node(first).overlap == introduced
 
 
 def test_callmanager_as_list_signer_takes_three_steps(make: Make, renew: Renew) -> None:

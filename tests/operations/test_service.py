@@ -72,7 +72,7 @@ def test_there_is_no_readiness_without_lists(
         with pytest.raises(BlockingIOError):
             listening.recv(4096)
     assert failed.returncode == 2
-    assert "ITLRecovery.pem: no readable private key" in failed.stderr
+    assert "ITLRecovery.pem: no certificate" in failed.stderr
 
 
 def test_a_tvs_that_answers_nobody_feeds_no_watchdog(
@@ -198,11 +198,14 @@ def test_all_sockets_are_handed_over_at_once(node: Path) -> None:
             os.close(number)
 
 
-def test_an_unknown_socket_is_refused(node: Path) -> None:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
+@pytest.mark.parametrize(
+    ("name", "family"), [("tsv", socket.AF_INET), ("tftp", socket.AF_INET), ("tvs", socket.AF_UNIX)]
+)
+def test_an_unknown_socket_is_refused(node: Path, name: str, family: int) -> None:
+    with socket.socket(family) as one:
+        one.bind(("127.0.0.1", 0) if family == socket.AF_INET else "")
         one.listen()
-        shell = 'exec 3<&"$1"; shift; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=tsv exec "$@"'
+        shell = f'exec 3<&"$1"; shift; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec "$@"'
         refused = subprocess.run(
             ["bash", "-c", shell, "bash", str(one.fileno()), *PROGRAM, "--state", node, "serve"],
             pass_fds=[one.fileno()],
@@ -211,8 +214,8 @@ def test_an_unknown_socket_is_refused(node: Path) -> None:
             timeout=30,
             check=False,
         )
-    assert refused.returncode != 0
-    assert "a socket named 'tsv' that is none of ours" in refused.stderr
+    assert refused.returncode == 3
+    assert f"a socket named {name!r} that is none of ours" in refused.stderr
 
 
 def test_a_stop_lets_a_transfer_end(node: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from conf.settings import Section, Settings, SettingsError, default_text, load_settings
 from lab.cli.main import run
+from tests.daemons import trustlab
 
 NODE = '[node]\ncluster = "a"\nhost = "pub"\naddress = "127.0.0.1"\n'
 # Tables whose keys are names of the reader's own: certificate types, devices.
@@ -171,6 +172,8 @@ def test_what_editors_and_shells_do_is_understood(tmp_path: Path) -> None:
             "[tvs]\nec_identity = 'identities/CAPF.pem'\n",
             r"line \d+: tvs\.ec_identity: .*CAPF\.pem holds an RSA key, not an EC one",
         ),
+        ("[bundles.stores]\nX = []\n", "bundles.stores: no type 'X' is exchanged"),
+        ("[http]\ntls_enabled = true\necdsa = true\n", "http.ecdsa: the node has no identity"),
     ],
 )
 def test_check_finds_what_a_daemon_would_stumble_over(
@@ -180,6 +183,20 @@ def test_check_finds_what_a_daemon_would_stumble_over(
         file.write(text)
     assert run(["--state", str(node), "config", "check"]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("text", ["[tftp]\nuploads = true\n", "[tftp]\nrules = [['(', 'x']]\n"])
+def test_check_and_a_daemon_say_the_same(
+    node: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (node / "uploads").touch()
+    with (node / "trustlab.toml").open("a") as file:
+        file.write(text)
+    assert run(["--state", str(node), "config", "check"]) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"uploads: is no folder|trustlab\.toml: rule '\('", said)
+    started = trustlab("serve", "--tvs-port", "0", "--tftp-port", "0", state=node)
+    assert (started.returncode, started.stderr) == (2, said)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +213,17 @@ def test_who_only_looks_at_a_node_writes_nothing(
     before = held()
     assert run(["--state", str(node), *command.format(node).split()]) == 0
     assert held() == before
+
+
+def test_preflight_says_where_there_is_no_node_or_no_store(
+    node: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for missing in (tmp_path / "none", node):
+        (node / "store.sqlite3").unlink(missing_ok=True)
+        source = f"state={missing}"
+        assert run(["preflight", "--source", source, "--destination", source]) == 2
+        name = "store.sqlite3" if missing == node else "trustlab.toml"
+        assert f"{missing}/{name}: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -67,15 +67,9 @@ def test_a_daemon_with_another_certificate_than_the_node_is_unwell(
 ) -> None:
     with serving(node, "--address", "127.0.0.1"):
         os.truncate(node / "store.sqlite3", 0)  # so that it keeps what it has
-        stranger = encode_identity(self_signed("CallManager", "other", rsa_keys(0)))
-        identity_file(node, "CallManager").write_bytes(stranger)
-        record = node / "cluster" / "pub.json"
-        kept = json.loads(record.read_text())
-        kept["certificates"]["TVS"], kept["certificates"]["CAPF"] = (
-            kept["certificates"]["CAPF"],
-            kept["certificates"]["TVS"],
-        )
-        record.write_text(json.dumps(kept))
+        for name in ("CallManager", "TVS"):
+            stranger = encode_identity(self_signed(name, "other", rsa_keys(0)))
+            identity_file(node, name).write_bytes(stranger)
         code, found = ask(node, capsys)
         assert code == 1
         assert "another certificate than the node's TVS identity" in found["findings"][0]["found"]

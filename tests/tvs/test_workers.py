@@ -59,6 +59,12 @@ def test_both_processes_answer_and_one_log_has_all(daemon: Daemon, state: Path) 
     assert all("time" in event for event in daemon.events())
 
 
+def test_ctrl_c_of_a_terminal_reaches_the_daemon_alone(daemon: Daemon) -> None:
+    """A worker that still starts would end with a traceback; the daemon ends it as it ends."""
+    (worker,) = children(daemon.process.pid)
+    assert os.getpgid(worker) != os.getpgid(daemon.process.pid)
+
+
 def test_both_take_up_a_change_of_the_store(daemon: Daemon, state: Path, tmp_path: Path) -> None:
     other = new_node(tmp_path / "other")
     der = certificate(other, "CallManager")
