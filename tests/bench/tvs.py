@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from tests.bench.tvs_beside import measure
@@ -159,8 +160,8 @@ def fill(path: Path, number: int) -> None:
     now = datetime.now(UTC)
     entries = [
         Entry(
-            der=b"bench" + index.to_bytes(4, "big"),
-            sha256=f"{index:064x}",
+            der=(octets := b"bench" + index.to_bytes(4, "big")),
+            sha256=sha256(octets).hexdigest(),
             subject=f"CN=phone{index}",
             issuer="CN=bench",
             serial=index.to_bytes(8, "big"),
