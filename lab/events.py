@@ -21,6 +21,7 @@ Reader: TypeAlias = Callable[[Event], None]
 
 EVENTS_FILE = "events.jsonl"
 TOGETHER_BYTES = 65_536  # of lines written in one call at most
+_APPENDING = os.O_WRONLY | os.O_APPEND
 
 
 class EventLog:
@@ -42,7 +43,7 @@ class EventLog:
         self._encode = msgspec.json.Encoder().encode
         self._kept_files = kept_files
         self._readers = tuple(readers)
-        self._descriptor = self._open()
+        self._descriptor = open_or_make(path, _APPENDING)
         self._size = os.fstat(self._descriptor).st_size
         self._lines: list[bytes] = []  # that wait to be written
         self._octets = 0  # of these lines
@@ -105,10 +106,11 @@ class EventLog:
         except OSError:
             self.lost += octets.count(b"\n")
 
-    def _open(self) -> int:
-        return open_or_make(self.path, os.O_WRONLY | os.O_APPEND)
-
     def _rotate(self) -> None:
+        # First what may fail for want of a descriptor: else each try would push an older file out.
+        fresh = self.path.with_name(f".{self.path.name}")
+        fresh.unlink(missing_ok=True)
+        descriptor = open_or_make(fresh, _APPENDING)
         for number in range(self._kept_files, 0, -1):
             older = self.path.with_name(f"{self.path.name}.{number}")
             newer = (
@@ -116,7 +118,7 @@ class EventLog:
             )
             if newer.exists():
                 newer.replace(older)
-        descriptor = self._open()
+        fresh.replace(self.path)
         os.close(self._descriptor)
         self._descriptor = descriptor
         self._size = 0

@@ -4,6 +4,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import trio
@@ -40,6 +41,31 @@ def test_the_log_is_bounded_and_loses_the_oldest(tmp_path: Path) -> None:
         for line in (tmp_path / name).read_text().splitlines()
     ]
     assert numbers == list(range(numbers[0], 100))
+
+
+def test_without_a_descriptor_no_older_event_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path, max_bytes=100, kept_files=2)
+    for number in range(6):
+        log.report({"event": "x", "number": number})
+
+    def kept() -> list[int]:
+        files = [path.with_name(name) for name in ("events.jsonl.2", "events.jsonl.1", path.name)]
+        lines = "".join(file.read_text() for file in files if file.exists()).splitlines()
+        return [json.loads(line)["number"] for line in lines]
+
+    before = kept()
+    with monkeypatch.context() as patched:
+        patched.setattr("lab.events.open_or_make", refuse := Mock(side_effect=OSError(24, "")))
+        for number in range(6, 12):
+            log.report({"event": "x", "number": number})
+    assert refuse.call_count == log.lost == 6
+    assert kept() == before
+    log.report({"event": "x", "number": 12})
+    assert kept() == [*before[1:], 12]
+    log.close()
 
 
 def test_an_event_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
