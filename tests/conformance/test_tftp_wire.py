@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from lab.conformance import tftp_hostile, tftp_transfers
+from lab.conformance import tftp_extensions, tftp_hostile, tftp_transfers
 from lab.conformance.model import Ruling, Timeline, Verdict
 from lab.conformance.tftp_wire import Known, Opcode, TftpTarget, Transfer, client, still_serves
 
@@ -95,3 +95,42 @@ async def test_an_error_of_tftpys_own_is_a_failure(ports):
             await trio.lowlevel.wait_readable(ours)
             _, asker = ours.recvfrom(600)
             ours.sendto(b"\0\3\0", asker)
+
+
+@pytest.mark.parametrize(("repeats", "passes"), [(0, True), (2, True), (3, False)])
+async def test_a_window_that_is_being_repeated_is_not_the_answer_to_an_ack_inside_it(
+    ports, repeats, passes
+):
+    """What every transfer does is the server's way."""
+    ours, _ = ports
+    octets = bytes(5 * 64 + 1)
+    blocks = [b"\0\3" + n.to_bytes(2) + octets[(n - 1) * 64 : n * 64] for n in range(1, 7)]
+
+    async def receive(begin: bytes) -> tuple[str, int]:
+        while True:
+            await trio.lowlevel.wait_readable(ours)
+            datagram, asker = ours.recvfrom(600)
+            if datagram.startswith(begin):
+                return asker
+
+    async def serve() -> None:
+        for transfer in range(3):
+            asker = await receive(b"\0\1")
+            ours.sendto(b"\0\6blksize\x0064\0windowsize\x004\0", asker)
+            await receive(b"\0\4\0\0")
+            begins = [0, 0, 2] if transfer < repeats else [0, 2]
+            for begin in begins:
+                for block in blocks[begin : begin + 4]:
+                    ours.sendto(block, asker)
+
+    target = TftpTarget(ours.getsockname(), Known("x", octets))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        if passes:
+            assert await tftp_extensions.window_rollback.probe(target, Timeline()) == (
+                "went on with block 3"
+            )
+        else:
+            with pytest.raises(Ruling, match="DATA 1 of 64 octets came"):
+                await tftp_extensions.window_rollback.probe(target, Timeline())
+        nursery.cancel_scope.cancel()
