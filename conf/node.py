@@ -1,6 +1,7 @@
 """A node and its cluster: the record that each node leaves in the folders of all."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -80,7 +81,8 @@ def cluster_folder(state: Path) -> Path:
 def load_node(state: Path, settings: NodeSettings | None = None) -> Node:
     """Read the node under ``state`` and the records of its cluster.
 
-    Its own certificates are those in force, whatever a renewal that broke off left in the record.
+    Its own certificates are those in force, whatever a renewal that broke off left in the record;
+    those of the record where a file is missing or damaged.
     ``settings`` are those in force, for who does not go by what is on disk. Raises
     :class:`~conf.settings.SettingsError` or :class:`IdentityError` naming the file.
     """
@@ -110,9 +112,9 @@ def load_node(state: Path, settings: NodeSettings | None = None) -> Node:
 def _in_force(state: Path, own: Member) -> Mapping[str, bytes]:
     found = dict(own.certificates)
     for name in (*IDENTITIES, CALLMANAGER_ECDSA):
-        path = identity_file(state, name)
-        if name in found and path.exists():
-            found[name] = read_certificate(path)
+        if name in found:
+            with suppress(IdentityError):  # who needs the key says what is wrong with the file
+                found[name] = read_certificate(identity_file(state, name))
     return MappingProxyType(found)
 
 

@@ -20,12 +20,13 @@ from conf.files import make_folder, write_whole
 from conf.identity import (
     IDENTITIES,
     SIGNING_BITS,
+    identities_folder,
     load_signer,
     load_tls_identity,
     read_identity,
     read_signer,
 )
-from conf.node import cluster_folder, load_node
+from conf.node import load_node
 from conf.running import claim, claim_folder
 from conf.selfsigned import self_signed
 from itl.document import LEAST_SIGNER_BITS, MODULUS_CODES
@@ -250,7 +251,7 @@ def test_of_two_that_join_at_once_each_would_miss_the_other(tmp_path: Path) -> N
     create_node(tmp_path / "second", request("sub", join=first))
     for peer in (first, tmp_path / "second"):
         with (
-            claim_folder(cluster_folder(first)),
+            claim_folder(identities_folder(first)),
             pytest.raises(ConfError, match="another command is changing it"),
         ):
             create_node(tmp_path / "third", request("third", join=peer))
