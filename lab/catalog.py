@@ -28,10 +28,6 @@ UPLOADS = "uploads"  # where files sent to the node go
 PHONES = "phones"
 
 
-class OfferError(ConfError):
-    """An entry of ``lists.offers``, or a phone's certificate, that cannot be used."""
-
-
 def node_catalog(node: Node, settings: Settings, *, keep: bool = True) -> Catalog:
     """Build it, and ``keep`` its lists; without, nothing is written.
 
@@ -40,7 +36,7 @@ def node_catalog(node: Node, settings: Settings, *, keep: bool = True) -> Catalo
     state, tftp, phones = node.state, settings.tftp, settings.phones
     uploads, served = state / UPLOADS, tftp.uploads and tftp.serve_uploads
     if tftp.uploads and os.path.lexists(uploads) and not uploads.is_dir():
-        raise OfferError(f"{uploads}: is no folder, and tftp.uploads wants one")
+        raise ConfError(f"{uploads}: is no folder, and tftp.uploads wants one")
     if served and keep:
         make_folder(uploads)
     try:
@@ -105,7 +101,7 @@ def _offer(entry: OfferSettings, phones: PhoneSettings, state: Path) -> Offer:
     try:
         networks = tuple(ipaddress.ip_network(text) for text in entry.addresses)
     except ValueError as error:
-        raise OfferError(f"lists.offers: addresses: {error}") from None
+        raise ConfError(f"lists.offers: addresses: {error}") from None
     return Offer(
         macs=frozenset(mac.upper() for mac in {*entry.macs, *of_models}),
         networks=networks,
@@ -121,9 +117,9 @@ def _list(state: Path, name: str) -> bytes | None:
         data = read_regular(state / "lists" / name)
         parse_trust_list(data)
     except OSError as error:
-        raise OfferError(f"lists.offers: {name}: {error.strerror}") from None
+        raise ConfError(f"lists.offers: {name}: {error.strerror}") from None
     except ItlError as error:
-        raise OfferError(f"lists.offers: {name}: {error}") from None
+        raise ConfError(f"lists.offers: {name}: {error}") from None
     return data
 
 
@@ -134,5 +130,5 @@ def _certificates(folder: Path) -> dict[str, bytes]:
         try:
             found[path.stem.upper()] = load_certificates(read_regular(path))[0]
         except ItlError as error:
-            raise OfferError(f"{path}: {error}") from None
+            raise ConfError(f"{path}: {error}") from None
     return found
