@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import settings
 
 REAL_FILES = "files of real systems"
+settings.register_profile("untimed", settings(), deadline=None)  # a machine may be slow, and busy
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
