@@ -13,6 +13,7 @@ from conf.files import read_regular, write_whole
 from conf.identity import (
     CALLMANAGER_ECDSA,
     IDENTITIES,
+    UNREADABLE,
     WAITING,
     IdentityError,
     identity_file,
@@ -172,7 +173,7 @@ def _read_member(path: Path) -> Member:
         try:
             with odd_serials():
                 x509.load_der_x509_certificate(der)
-        except ValueError as error:
+        except UNREADABLE as error:
             raise IdentityError(f"{path}: certificate {name}: {error}") from None
     return Member(
         host=record.host,
