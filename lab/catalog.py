@@ -29,16 +29,17 @@ PHONES = "phones"
 
 
 def node_catalog(node: Node, settings: Settings, *, keep: bool = True) -> Catalog:
-    """Build it, and ``keep`` its lists; without, nothing is written.
+    """Build it. Without ``keep`` nothing is written: no lists kept, no folder for uploads made.
 
     Raises :class:`~conf.ConfError`, ItlError or OSError.
     """
     state, tftp, phones = node.state, settings.tftp, settings.phones
     uploads, served = state / UPLOADS, tftp.uploads and tftp.serve_uploads
-    if tftp.uploads and os.path.lexists(uploads) and not uploads.is_dir():
-        raise ConfError(f"{uploads}: is no folder, and tftp.uploads wants one")
-    if served and keep:
-        make_folder(uploads)
+    if tftp.uploads:
+        if os.path.lexists(uploads) and not uploads.is_dir():
+            raise ConfError(f"{uploads}: is no folder, and tftp.uploads wants one")
+        if keep:
+            make_folder(uploads)
     try:
         return Catalog(
             node,
@@ -83,13 +84,11 @@ class TftpKeywords(TypedDict):
 
 
 def tftp_keywords(state: Path, chosen: TftpSettings) -> TftpKeywords:
-    """Keywords of the TFTP service. Raises OSError if there can be no folder for uploads."""
-    uploads = None
-    if chosen.uploads:
-        make_folder(state / UPLOADS)
-        uploads = Uploads(state / UPLOADS, max_bytes=chosen.max_upload_bytes)
+    """Keywords of the TFTP service of a node whose catalog is built. Raises OSError."""
     return {
-        "uploads": uploads,
+        "uploads": Uploads(state / UPLOADS, max_bytes=chosen.max_upload_bytes)
+        if chosen.uploads
+        else None,
         "receive_buffer": chosen.receive_buffer,
         "cache_bytes": chosen.cache_bytes,
         "rollover": chosen.rollover,
