@@ -38,6 +38,12 @@ def real_files(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is in the TFTP service's thread: nobody answers while the service lingers."""
+    monkeypatch.setattr("tftp.engine.LINGER_SECONDS", 0.0)
+
+
+@pytest.fixture
 def program() -> Callable[[str], str]:
     """``program(name)``: the path of an outside program, or the test is skipped for want of it."""
 
