@@ -43,7 +43,7 @@ def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Nod
     """
     owners = _owners(node, plan.name)
     with ExitStack() as claims:
-        for state in sorted(owners):  # in one order for all: of two at once one gets them all
+        for state in sorted(owners, key=Path.absolute):  # of two at once one gets them all
             claims.enter_context(claim_folder(identities_folder(state)))
         present = load_node(node.state)
         same = next_step(present, plan.name)[0] is plan.step
