@@ -12,18 +12,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from conf import ConfError
-from conf.files import make_folder, write_whole
+from conf.files import make_folder, read_regular, write_whole
 from conf.identity import (
     CALLMANAGER_ECDSA,
     IDENTITIES,
+    WAITING,
     IdentityError,
     TlsIdentity,
     as_signer,
     encode_identity,
+    identities_folder,
     identity_file,
     read_identity,
+    waiting_identity_file,
 )
-from conf.node import Member, Node, cluster_folder, load_node, publish, write_member
+from conf.node import Member, Node, load_node, publish, write_member
 from conf.running import claim_folder, is_running
 from conf.selfsigned import COMMON_NAME_LENGTH, make_identity
 from conf.settings import SETTINGS_FILE, load_settings
@@ -63,10 +66,13 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
     with ExitStack() as claims:
         if state.is_dir():
             claims.enter_context(claim_folder(state))
-        if request.join is not None:  # of two that join at once neither would know the other
-            first = cluster_folder(load_node(request.join).members[0].state)
-            if first.is_dir():  # else on another machine
-                claims.enter_context(claim_folder(first))
+        if (
+            request.join is not None
+        ):  # no other join, and no renewal, may change the cluster meanwhile
+            states = sorted(member.state for member in load_node(request.join).members)
+            for folder in map(identities_folder, states):
+                if folder.is_dir():  # else on another machine
+                    claims.enter_context(claim_folder(folder))
         return _create(state, request, force=force)
 
 
@@ -187,6 +193,8 @@ def _fill(draft: Path, state: Path, request: Request, peer: Node | None) -> None
     identities = _identities(request, peer)
     for name, identity in identities.items():
         write_whole(identity_file(draft, name), encode_identity(identity))
+    if peer is not None:
+        _share_waiting(peer, draft)
     if request.list_signer is not None:
         list_signer = request.list_signer
     else:
@@ -216,6 +224,14 @@ def _fill(draft: Path, state: Path, request: Request, peer: Node | None) -> None
     )
     for member in (own, *others):
         write_member(draft, member)
+
+
+def _share_waiting(peer: Node, draft: Path) -> None:
+    """What of ITLRecovery is being renewed in the cluster is so in the new node too."""
+    for when in WAITING:
+        path = waiting_identity_file(peer.state, "ITLRecovery", when)
+        if path.exists():
+            write_whole(waiting_identity_file(draft, "ITLRecovery", when), read_regular(path))
 
 
 def _identities(request: Request, peer: Node | None) -> dict[str, TlsIdentity]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -32,6 +33,9 @@ LEAST_RSA_BITS = min(SIGNING_BITS)
 
 Waiting: TypeAlias = Literal["next", "old"]
 WAITING: tuple[Waiting, ...] = ("next", "old")
+
+UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What cryptography raises for keys and certificates that cannot be, or of kinds it lacks."""
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -89,7 +93,7 @@ def read_signer(certificate: Path, key: Path) -> Signer:
     try:
         with odd_serials():
             der = load(octets).public_bytes(serialization.Encoding.DER)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise IdentityError(f"{certificate}: no certificate: {error}") from None
     return as_signer(_matching((der,), _read_key(_read(key), key), certificate), key)
 
@@ -117,7 +121,7 @@ def _read_chain(octets: bytes, path: Path) -> tuple[bytes, ...]:
     try:
         with odd_serials():
             certificates = x509.load_pem_x509_certificates(octets)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise IdentityError(f"{path}: no certificate: {error}") from None
     return tuple(item.public_bytes(serialization.Encoding.DER) for item in certificates)
 
@@ -129,15 +133,17 @@ def encode_identity(identity: TlsIdentity) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return key + b"".join(
-        x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
-        for der in identity.chain
-    )
+    with odd_serials():
+        return key + b"".join(
+            x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+            for der in identity.chain
+        )
 
 
 def encode_pkcs12(identity: TlsIdentity, friendly_name: str, password: str) -> bytes:
     """A PKCS12 with the private key and its certificate, encrypted with ``password``."""
-    leaf, *others = (x509.load_der_x509_certificate(der) for der in identity.chain)
+    with odd_serials():
+        leaf, *others = (x509.load_der_x509_certificate(der) for der in identity.chain)
     return pkcs12.serialize_key_and_certificates(
         friendly_name.encode(),
         identity.private_key,
@@ -167,7 +173,7 @@ def odd_serials() -> Iterator[None]:
 def _read_key(octets: bytes, path: Path) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(octets, password=None)
-    except (ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise IdentityError(f"{path}: no readable private key in PEM form: {error}") from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise IdentityError(f"{path}: the private key is neither RSA nor EC")
@@ -180,8 +186,11 @@ def _read_key(octets: bytes, path: Path) -> PrivateKey:
 
 
 def _matching(chain: tuple[bytes, ...], key: PrivateKey, path: Path) -> TlsIdentity:
-    with odd_serials():
-        own = x509.load_der_x509_certificate(chain[0]).public_key()
+    try:
+        with odd_serials():
+            own = x509.load_der_x509_certificate(chain[0]).public_key()
+    except UNREADABLE as error:
+        raise IdentityError(f"{path}: the certificate's key cannot be read: {error}") from None
     if own != key.public_key():
         raise IdentityError(f"{path}: the private key is not the one of the certificate")
     return TlsIdentity(chain, key)

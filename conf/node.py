@@ -1,6 +1,7 @@
 """A node and its cluster: the record that each node leaves in the folders of all."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from conf.files import read_regular, write_whole
 from conf.identity import (
     CALLMANAGER_ECDSA,
     IDENTITIES,
+    UNREADABLE,
     WAITING,
     IdentityError,
     identity_file,
@@ -80,7 +82,8 @@ def cluster_folder(state: Path) -> Path:
 def load_node(state: Path, settings: NodeSettings | None = None) -> Node:
     """Read the node under ``state`` and the records of its cluster.
 
-    Its own certificates are those in force, whatever a renewal that broke off left in the record.
+    Its own certificates are those in force, whatever a renewal that broke off left in the record;
+    those of the record where a file is missing or damaged.
     ``settings`` are those in force, for who does not go by what is on disk. Raises
     :class:`~conf.settings.SettingsError` or :class:`IdentityError` naming the file.
     """
@@ -110,9 +113,9 @@ def load_node(state: Path, settings: NodeSettings | None = None) -> Node:
 def _in_force(state: Path, own: Member) -> Mapping[str, bytes]:
     found = dict(own.certificates)
     for name in (*IDENTITIES, CALLMANAGER_ECDSA):
-        path = identity_file(state, name)
-        if name in found and path.exists():
-            found[name] = read_certificate(path)
+        if name in found:
+            with suppress(IdentityError):  # who needs the key says what is wrong with the file
+                found[name] = read_certificate(identity_file(state, name))
     return MappingProxyType(found)
 
 
@@ -170,7 +173,7 @@ def _read_member(path: Path) -> Member:
         try:
             with odd_serials():
                 x509.load_der_x509_certificate(der)
-        except ValueError as error:
+        except UNREADABLE as error:
             raise IdentityError(f"{path}: certificate {name}: {error}") from None
     return Member(
         host=record.host,

@@ -43,10 +43,17 @@ def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Nod
     """
     owners = _owners(node, plan.name)
     with ExitStack() as claims:
-        for state in owners:
+        for state in sorted(owners, key=Path.absolute):  # of two at once one gets them all
             claims.enter_context(claim_folder(identities_folder(state)))
-        _check_together(node.state, owners, plan)
-        _carry_out(node, owners, plan, brought)
+        present = load_node(node.state)
+        same = next_step(present, plan.name)[0] is plan.step
+        if not same or _owners(present, plan.name) != owners:
+            raise IdentityError(
+                f"{plan.name}: a node has joined, or another command has renewed it meanwhile; "
+                "nothing was changed"
+            )
+        _check_together(owners, plan)
+        _carry_out(present, owners, plan, brought)
     return load_node(node.state)
 
 
@@ -60,6 +67,9 @@ def _carry_out(node: Node, owners: Iterable[Path], plan: Plan, brought: TlsIdent
         raise IdentityError(f"{plan.name}: the next step, {plan.step}, takes no new key")
     else:
         made = None
+    if Step.RETIRE in plan.later:  # until then what is now in force stays in the lists
+        for state in owners:
+            read_certificate(identity_file(state, plan.name))
     for state in owners:
         _change(state, plan, made)
     for state in owners:
@@ -71,15 +81,11 @@ def _carry_out(node: Node, owners: Iterable[Path], plan: Plan, brought: TlsIdent
         keep(load_node(state), served_so_far)
 
 
-def _check_together(state: Path, owners: Iterable[Path], plan: Plan) -> None:
+def _check_together(owners: Iterable[Path], plan: Plan) -> None:
     """No node of the cluster may be behind ``plan``: a step that broke off has to be ended first.
 
     One may be ahead: then it is this step that broke off.
     """
-    if next_step(load_node(state), plan.name)[0] is not plan.step:
-        raise IdentityError(
-            f"{plan.name}: another command has renewed it meanwhile; nothing was changed"
-        )
     for other in owners:
         step, *_ = next_step(load_node(other), plan.name)
         if step not in {plan.step, *_AFTER[plan.step]}:

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,20 +37,17 @@ def claim(state: Path) -> Iterator[None]:
     The kernel frees the lock with the process, however it ends. Raises :class:`~conf.ConfError`
     when another daemon has it.
     """
-    descriptor = open_or_make(state / LOCK_FILE, os.O_RDWR)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            record = read_record(state)
-            who = f" (pid {record.pid})" if record else ""
-            raise ConfError(f"{state}: a daemon runs on this node already{who}") from None
+
+    def running() -> str:
+        record = read_record(state)
+        who = f" (pid {record.pid})" if record else ""
+        return f"{state}: a daemon runs on this node already{who}"
+
+    with _locked(open_or_make(state / LOCK_FILE, os.O_RDWR), running):
         try:
             yield
         finally:
             (state / RECORD_FILE).unlink(missing_ok=True)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -60,13 +57,23 @@ def claim_folder(folder: Path) -> Iterator[None]:
     Raises :class:`~conf.ConfError` when another command has it, and OSError.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with _locked(
+        descriptor, lambda: f"{folder}: another command is changing it; nothing was changed"
+    ):
+        yield
+
+
+@contextmanager
+def _locked(descriptor: int, taken: Callable[[], str]) -> Iterator[None]:
+    """Lock what ``descriptor`` is of; ConfError with what ``taken`` says if somebody else has it.
+
+    It is closed at the end.
+    """
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfError(
-                f"{folder}: another command is changing it; nothing was changed"
-            ) from None
+            raise ConfError(taken()) from None
         yield
     finally:
         os.close(descriptor)

@@ -28,21 +28,18 @@ UPLOADS = "uploads"  # where files sent to the node go
 PHONES = "phones"
 
 
-class OfferError(ConfError):
-    """An entry of ``lists.offers``, or a phone's certificate, that cannot be used."""
-
-
 def node_catalog(node: Node, settings: Settings, *, keep: bool = True) -> Catalog:
-    """Build it, and ``keep`` its lists; without, nothing is written.
+    """Build it. Without ``keep`` nothing is written: no lists kept, no folder for uploads made.
 
     Raises :class:`~conf.ConfError`, ItlError or OSError.
     """
     state, tftp, phones = node.state, settings.tftp, settings.phones
     uploads, served = state / UPLOADS, tftp.uploads and tftp.serve_uploads
-    if tftp.uploads and os.path.lexists(uploads) and not uploads.is_dir():
-        raise OfferError(f"{uploads}: is no folder, and tftp.uploads wants one")
-    if served and keep:
-        make_folder(uploads)
+    if tftp.uploads:
+        if os.path.lexists(uploads) and not uploads.is_dir():
+            raise ConfError(f"{uploads}: is no folder, and tftp.uploads wants one")
+        if keep:
+            make_folder(uploads)
     try:
         return Catalog(
             node,
@@ -87,13 +84,11 @@ class TftpKeywords(TypedDict):
 
 
 def tftp_keywords(state: Path, chosen: TftpSettings) -> TftpKeywords:
-    """Keywords of the TFTP service. Raises OSError if there can be no folder for uploads."""
-    uploads = None
-    if chosen.uploads:
-        make_folder(state / UPLOADS)
-        uploads = Uploads(state / UPLOADS, max_bytes=chosen.max_upload_bytes)
+    """Keywords of the TFTP service of a node whose catalog is built. Raises OSError."""
     return {
-        "uploads": uploads,
+        "uploads": Uploads(state / UPLOADS, max_bytes=chosen.max_upload_bytes)
+        if chosen.uploads
+        else None,
         "receive_buffer": chosen.receive_buffer,
         "cache_bytes": chosen.cache_bytes,
         "rollover": chosen.rollover,
@@ -105,7 +100,7 @@ def _offer(entry: OfferSettings, phones: PhoneSettings, state: Path) -> Offer:
     try:
         networks = tuple(ipaddress.ip_network(text) for text in entry.addresses)
     except ValueError as error:
-        raise OfferError(f"lists.offers: addresses: {error}") from None
+        raise ConfError(f"lists.offers: addresses: {error}") from None
     return Offer(
         macs=frozenset(mac.upper() for mac in {*entry.macs, *of_models}),
         networks=networks,
@@ -121,9 +116,9 @@ def _list(state: Path, name: str) -> bytes | None:
         data = read_regular(state / "lists" / name)
         parse_trust_list(data)
     except OSError as error:
-        raise OfferError(f"lists.offers: {name}: {error.strerror}") from None
+        raise ConfError(f"lists.offers: {name}: {error.strerror}") from None
     except ItlError as error:
-        raise OfferError(f"lists.offers: {name}: {error}") from None
+        raise ConfError(f"lists.offers: {name}: {error}") from None
     return data
 
 
@@ -134,5 +129,5 @@ def _certificates(folder: Path) -> dict[str, bytes]:
         try:
             found[path.stem.upper()] = load_certificates(read_regular(path))[0]
         except ItlError as error:
-            raise OfferError(f"{path}: {error}") from None
+            raise ConfError(f"{path}: {error}") from None
     return found

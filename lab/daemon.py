@@ -280,7 +280,10 @@ class _Daemon:
             self.lines.change(
                 log_writer(shown.style), level=shown.level, lines_per_second=shown.lines_per_second
             )
-            await self._announce(record)
+            try:
+                await self._announce(record)
+            except (ConfError, OSError) as error:  # a full disk ends no service
+                self._say("cluster.unreachable", "stale", f"our record cannot be written: {error}")
 
     def _say(self, event: str, outcome: str, reason: str) -> None:
         self.report({"event": event, "outcome": outcome, "reason": reason})

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -13,7 +14,7 @@ _SIGNED = re.compile(r"SEP[0-9A-Fa-f]{12}\.cnf\.xml\.sgn")
 
 
 class _Fetch(msgspec.Struct):
-    time: datetime
+    time: Annotated[datetime, msgspec.Meta(tz=True)]  # it is compared with times that have one
     device: str
     file: str
     outcome: str = ""

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import settings
 
 REAL_FILES = "files of real systems"
+settings.register_profile("untimed", settings(), deadline=None)  # a machine may be slow, and busy
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,12 @@ def real_files(request: pytest.FixtureRequest) -> Path:
         pytest.skip("TRUSTLAB_ARTIFACTS names no folder with files of real systems")
     request.node.user_properties.append((REAL_FILES, folder))
     return Path(folder)
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is in the TFTP service's thread: nobody answers while the service lingers."""
+    monkeypatch.setattr("tftp.engine.LINGER_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pathlib import Path
 from tests.warm import warm
 
 PROGRAM = [sys.executable, "-m", "lab"]
-READY_SECONDS = 20
 STOP_SECONDS = 10
 
 

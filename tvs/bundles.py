@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from conf.identity import odd_serials
 from itl.certificates import Certificate, CertificateError, describe
 from tvs import TvsError
 from tvs.exchange import Exchange, TooLargeError
@@ -266,7 +267,8 @@ def encode(
     """A PKCS12 with the certificates alone, each marked as trusted, as Java wants it."""
     entries = []
     for der, label in items:
-        certificate = x509.load_der_x509_certificate(der)
+        with odd_serials():
+            certificate = x509.load_der_x509_certificate(der)
         sha256 = certificate.fingerprint(hashes.SHA256()).hex()
         name = label.friendly_name(sha256) if label else sha256
         entries.append(pkcs12.PKCS12Certificate(certificate, name.encode()))

@@ -185,10 +185,7 @@ def build(connection: sqlite3.Connection, version: int = VERSION) -> None:
 
 
 def _create(path: Path) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    give_to_owner(descriptor, path.parent)
-    os.close(descriptor)
-    draft = Path(name)
+    draft = _draft(path)
     try:
         with closing(connect(draft)) as connection:
             build(connection)
@@ -200,6 +197,16 @@ def _create(path: Path) -> None:
     finally:
         for left in ("", "-wal", "-shm"):  # SQLite removes what it adds, unless the disk is full
             draft.with_name(f"{draft.name}{left}").unlink(missing_ok=True)
+
+
+def _draft(path: Path) -> Path:
+    """A new empty file beside ``path``."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        give_to_owner(descriptor, path.parent)
+    finally:
+        os.close(descriptor)
+    return Path(name)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
@@ -240,7 +247,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 def _back_up(path: Path, version: int) -> None:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     backup = path.with_name(f"{path.name}.v{version}.{stamp}.backup")
-    draft = backup.with_name(f".{backup.name}")
+    draft = _draft(backup)
     try:
         with closing(connect(path)) as source, closing(sqlite3.connect(draft)) as copy:
             source.backup(copy)

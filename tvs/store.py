@@ -36,7 +36,8 @@ _CERTIFICATE_KINDS = [
 class TrustStore:
     """The trust stores of one node in the SQLite file ``path``.
 
-    Use :meth:`open`. Every method may be called from any thread; reads never wait for a writer.
+    Its schema has to be the present one, which :meth:`open` sees to. Every method may be called
+    from any thread; reads never wait for a writer.
     """
 
     def __init__(self, path: Path) -> None:

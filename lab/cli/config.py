@@ -2,16 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from conf import ConfError
 from conf.layers import SETTINGS_FILE, Origins, SettingsError, dotted, origin_of, values
 from conf.settings import Settings, default_text, load_settings, merge
 from itl import ItlError
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.plane import read_standing
 from lab.policy import stores_by_type
 from lab.web import https_identity
@@ -20,7 +20,7 @@ app = App(name="config", help="Show and check the settings of a node.")
 
 
 @app.command
-def check(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def check(*, json: Flag = False) -> int:
     """Check the settings and print each with where its value came from.
 
     Parameters

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conf import ConfError
-from lab import LabError
+from lab import LabError, exits
 from lab.cli import terminal
 from lab.cli.receipts import note
 from tvs.changes import Change
@@ -38,7 +38,7 @@ def confirm_signers(signers: Sequence[Change], *, yes: bool, expected: Path | No
         strangers = [c.after.sha256 for c in signers if c.after.sha256 not in fingerprints]
         if strangers:
             raise UnconfirmedError(
-                f"{expected} does not name {', '.join(strangers)}; nothing was imported", 1
+                f"{expected} does not name {', '.join(strangers)}; nothing was imported", exits.NO
             )
         return "--expect-fingerprints"
     if yes:
@@ -47,12 +47,12 @@ def confirm_signers(signers: Sequence[Change], *, yes: bool, expected: Path | No
         raise UnconfirmedError(
             "signers have to be confirmed: compare the fingerprints with the other cluster's own,"
             " then give --expect-fingerprints FILE or --yes; nothing was imported",
-            2,
+            exits.USAGE,
         )
     terminal.say("Compare them with what the other cluster itself shows.")
     terminal.messages.print("Import them? Type yes: ", end="")
     if sys.stdin.readline().strip().lower() != "yes":
-        raise UnconfirmedError("not confirmed; nothing was imported", 1)
+        raise UnconfirmedError("not confirmed; nothing was imported", exits.NO)
     return "prompt"
 
 

@@ -14,13 +14,13 @@ from conf.node import Node, load_node
 from conf.renewal import Bridge, Plan, Step, plan
 from conf.replacement import carry_out
 from itl.certificates import Certificate, describe
+from lab import exits
 from lab.cli import terminal
+from lab.cli.arguments import Flag
 from lab.cli.confirmation import UnconfirmedError
 from lab.visits import lists_taken
 
 app = App(name="identity", help="The certificates and keys of a node, and how they are renewed.")
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 _WORDS = {
     Step.REPLACE: "a new key and certificate take the place of the old",
@@ -133,10 +133,12 @@ def renew(
 
 def _confirm(chosen: Plan) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UnconfirmedError("the plan has to be confirmed: --yes; nothing was changed", 2)
+        words = "the plan has to be confirmed: --yes; nothing was changed"
+        raise UnconfirmedError(words, exits.USAGE)
     terminal.messages.print("Do it? Type yes: ", end="")
     if sys.stdin.readline().strip().lower() != "yes":
-        raise UnconfirmedError(f"{chosen.name}: not confirmed; nothing was changed", 2)
+        words = f"{chosen.name}: not confirmed; nothing was changed"
+        raise UnconfirmedError(words, exits.USAGE)
 
 
 def _show(node: Node, chosen: Plan) -> None:

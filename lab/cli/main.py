@@ -14,7 +14,6 @@ from conf import ConfError
 from itl import ItlError
 from lab import LabError, exits
 from lab.cli import terminal
-from lab.endpoint import UsageError
 from lab.text import OCTETS
 from tftp import TftpError
 from tvs import TvsError
@@ -80,8 +79,8 @@ def guarded(action: Callable[[], object]) -> int:
     """Call ``action``; answers its exit code, an error's after one line that says what it is."""
     try:
         result = _with_first_error(action)
-    except CycloptsError as error:
-        terminal.say(f"trustlab: {error}")
+    except (CycloptsError, UnicodeEncodeError) as error:
+        terminal.say(f"trustlab: {_words(error)}")
         return exits.USAGE
     except (ConfError, ItlError, TvsError, TftpError, LabError) as error:
         terminal.say(f"trustlab: {error}")
@@ -96,6 +95,14 @@ def guarded(action: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+def _words(error: Exception) -> str:
+    if not isinstance(error, UnicodeEncodeError):
+        return str(error)
+    # neither the store nor JSON can hold such a name
+    line = error.object[error.object.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
+    return f"{line}: this text is not UTF-8"
 
 
 def _call(arguments: list[str]) -> object:
@@ -114,9 +121,6 @@ def _with_first_error(action: Callable[[], object]) -> object:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from group
-    except UnicodeEncodeError as error:  # neither the store nor JSON can hold such a name
-        line = error.object[error.object.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
-        raise UsageError(f"{line}: this text is not UTF-8") from None
 
 
 def main() -> None:

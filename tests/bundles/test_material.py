@@ -216,9 +216,7 @@ def test_a_jks_file_gets_advice(reader):
     assert "keytool -importkeystore" in problem
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_mutated_files_are_never_an_error_of_ours(data, ders, tmp_path):
     """PKCS12 is left to the child: a mutated count of rounds may be any number."""
@@ -241,7 +239,7 @@ def test_mutated_files_are_never_an_error_of_ours(data, ders, tmp_path):
     assert isinstance(open_material(bytes(octets[:end]), ["secret"]), Material)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(place=st.integers(0, 10**6), octet=st.integers(0, 255), cut=st.integers(0, 10**6))
 def test_mutated_pkcs12_is_never_more_than_a_problem(place, octet, cut, with_key, reader):
     octets = bytearray(with_key)

@@ -229,6 +229,16 @@ def test_a_backup_that_fails_leaves_nothing_and_the_old_version(tmp_path, entrie
         assert other.execute("PRAGMA user_version").fetchone() == (1,)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for somebody else")
+def test_a_backup_that_root_makes_belongs_to_the_user_of_the_folder(tmp_path, entries):
+    path = tmp_path / "store.sqlite3"
+    version_one(path, entries[0])
+    os.chown(tmp_path, 10069, 10070)
+    TrustStore.open(path).close()
+    (backup,) = tmp_path.glob("*.backup")
+    assert (backup.stat().st_uid, backup.stat().st_mode & 0o777) == (10069, 0o600)
+
+
 def test_what_is_read_without_a_lock_was_not_written_meanwhile(store, entries, monkeypatch):
     """As where the folder is another user's."""
     put(store, entries[0])

@@ -39,7 +39,7 @@ def originals(forge) -> list[bytes]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(which=st.integers(0, 4), data=st.data())
 def test_changed_documents_are_never_valid_and_never_break_a_reader(forge, originals, which, data):
     original = originals[which]
@@ -62,7 +62,7 @@ elements = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     head=st.lists(elements, max_size=8),
     records=st.lists(st.lists(elements, max_size=6), max_size=3),

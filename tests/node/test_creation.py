@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import ssl
 import stat
 import subprocess
 import sys
@@ -20,18 +21,23 @@ from conf.files import make_folder, write_whole
 from conf.identity import (
     IDENTITIES,
     SIGNING_BITS,
+    encode_identity,
+    encode_pkcs12,
+    identities_folder,
     load_signer,
     load_tls_identity,
     read_identity,
     read_signer,
 )
-from conf.node import cluster_folder, load_node
+from conf.node import load_node
 from conf.running import claim, claim_folder
 from conf.selfsigned import self_signed
 from itl.document import LEAST_SIGNER_BITS, MODULUS_CODES
 from lab.events import EVENTS_FILE, EventLog
 from lab.scenarios.stranger import stranger_of
+from tvs.bundles import encode
 from tvs.store import STORE_FILE, TrustStore
+from tvs.tls import server_context
 
 
 def request(host: str = "pub", **changes: object) -> Request:
@@ -250,7 +256,7 @@ def test_of_two_that_join_at_once_each_would_miss_the_other(tmp_path: Path) -> N
     create_node(tmp_path / "second", request("sub", join=first))
     for peer in (first, tmp_path / "second"):
         with (
-            claim_folder(cluster_folder(first)),
+            claim_folder(identities_folder(first)),
             pytest.raises(ConfError, match="another command is changing it"),
         ):
             create_node(tmp_path / "third", request("third", join=peer))
@@ -324,6 +330,41 @@ def test_a_key_that_anybody_can_break_is_no_identity(
     small.write_bytes((tmp_path / "k").read_bytes() + (tmp_path / "c").read_bytes())
     with pytest.raises(ConfError, match=f"{small}: an RSA-512 key, .* at least 1024 bits"):
         create_node(tmp_path / "node", request(identities={name: small}))
+
+
+def test_keys_and_certificates_of_kinds_that_are_unknown_are_named(
+    founded: Path, tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    odd = tmp_path / "odd.pem"
+    command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:secp112r1 -nodes -subj /CN=x"
+    openssl = [program("openssl"), *command.split(), "-keyout", "k", "-out", "c"]
+    subprocess.run(openssl, cwd=tmp_path, check=True, capture_output=True)
+    key, certificate = ((tmp_path / name).read_bytes() for name in ("k", "c"))
+    whole = (founded / "identities" / "TVS.pem").read_bytes()
+    version = bytes.fromhex("a003020102")
+    der = load_tls_identity(founded, "TVS").chain[0].replace(version, version[:-1] + b"\5")
+    for octets, words in (
+        (key + certificate, "no readable private key"),
+        (certificate + whole, "the certificate's key cannot be read"),
+        (ssl.DER_cert_to_PEM_cert(der).encode() + whole, "no certificate: 5"),
+    ):
+        odd.write_bytes(octets)
+        with pytest.raises(ConfError, match=f"{odd}: {words}"):
+            read_identity(odd)
+
+
+def test_serial_number_zero_is_no_news(tmp_path: Path, program: Callable[[str], str]) -> None:
+    command = "req -x509 -newkey rsa:2048 -nodes -set_serial 0 -subj /CN=x -keyout k -out c"
+    subprocess.run([program("openssl"), *command.split()], cwd=tmp_path, check=True)
+    (tmp_path / "odd.pem").write_bytes(
+        (tmp_path / "k").read_bytes() + (tmp_path / "c").read_bytes()
+    )
+    odd = read_identity(tmp_path / "odd.pem")
+    assert encode_identity(odd).endswith((tmp_path / "c").read_bytes())
+    assert encode_pkcs12(odd, "x", "secret")
+    assert encode([(odd.chain[0], None)], "secret", "modern")
+    shown = [(odd.chain, odd.private_key)]
+    assert server_context(shown, profile="modern", request_client_certificate=False)
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,14 @@ def test_lists_taken_are_read_in_the_order_of_the_files_numbers(tmp_path: Path) 
     assert lists_taken(tmp_path) == {f"SEP{MAC}": datetime(2026, 3, 1, 10, 1, tzinfo=UTC)}
 
 
+def test_a_time_without_its_zone_is_no_time(tmp_path: Path) -> None:
+    event = {"time": "2026-03-01T10:01:00", "outcome": "done", "device": f"SEP{MAC}"}
+    names = (f"ITLSEP{MAC}.tlv", f"SEP{MAC}.cnf.xml.sgn")
+    lines = [json.dumps(event | {"file": name}, separators=(",", ":")) for name in names]
+    (tmp_path / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    assert lists_taken(tmp_path) == {}
+
+
 def test_a_name_that_is_not_utf8_ends_nothing(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl", max_bytes=1_000, kept_files=1)
     log.report(

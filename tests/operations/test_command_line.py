@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.cli.main import guarded
 from tests.daemons import PROGRAM, new_node, trustlab
 
 NOT_UTF8 = os.fsdecode(b"q\xff")
@@ -120,6 +121,19 @@ def test_a_dash_is_standard_output_and_no_option(
     wrong = trustlab(*command, "--jsno", state=state)
     assert wrong.returncode == 2
     assert "--jsno" in wrong.stderr
+
+
+def test_a_name_that_is_not_utf8_is_told_out_of_a_task_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def encode() -> None:
+        try:
+            "a\udcff".encode()
+        except UnicodeEncodeError as error:
+            raise ExceptionGroup("of a nursery", [error]) from None
+
+    assert guarded(encode) == 2
+    assert capsys.readouterr().err == "trustlab: a\\xff: this text is not UTF-8\n"
 
 
 def test_a_name_that_is_not_utf8_is_shown_in_one_way_and_never_a_traceback(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from cryptography.hazmat.primitives.asymmetric import ec
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from conf.identity import encode_identity
 from conf.node import load_node, publish
 from conf.running import read_record
+from conf.selfsigned import self_signed
 from conf.settings import load_settings
 from lab.health import ask_tftp, ask_tvs
 from lab.plane import TrustPlane
@@ -235,6 +239,18 @@ def test_a_bad_file_is_a_problem_until_it_is_a_good_one(daemon: Daemon, text: st
     (daemon.state / "none.xml").write_text("<device/>")
     take_up(daemon, with_template)
     assert scraped(daemon)[1]["trustlab_lists_up_to_date", ()] == 1
+
+
+def test_a_full_disk_at_a_reload_ends_no_service(node: Path) -> None:
+    beside = self_signed("TVS", "pub", ec.generate_private_key(ec.SECP256R1()))
+    (node / "ec.pem").write_bytes(encode_identity(beside))
+    text = (node / "trustlab.toml").read_text()
+    with serving(node) as daemon:
+        full = (node / "cluster" / "pub.json").stat().st_size  # and one certificate more is to come
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (full, full))
+        reload(daemon, f'{text}\n[tvs]\nec_identity = "ec.pem"\n')
+        eventually(lambda: "pub.json" in reasons(daemon, "cluster.unreachable"))
+        assert daemon.process.poll() is None
 
 
 def test_the_document_names_what_waits_for_a_restart() -> None:

@@ -18,6 +18,7 @@ from conf.identity import (
     TVS_ECDSA,
     IdentityError,
     encode_identity,
+    identity_file,
     load_signer,
     load_tls_identity,
     waiting_identity_file,
@@ -26,6 +27,7 @@ from conf.node import Node, load_node, publish
 from conf.renewal import Bridge, Plan, RenewalError, Step, plan, served
 from conf.replacement import carry_out
 from conf.selfsigned import self_signed
+from lab.cli.main import run
 
 Renew = Callable[..., tuple[Plan, Node]]
 Make = Callable[..., Path]
@@ -292,6 +294,44 @@ def test_two_renewals_at_once_do_not_mix(make: Make, renew: Renew) -> None:
     with pytest.raises(IdentityError, match="has renewed it meanwhile; nothing was changed"):
         carry_out(node, chosen, None)
     assert load_node(first).overlap == introduced
+
+
+def test_a_node_that_joins_amid_a_renewal_is_in_step(make: Make, renew: Renew) -> None:
+    first = make("first")
+    for step in (Step.SWITCH, Step.RETIRE):
+        renew(first, "ITLRecovery")
+        joined = load_node(make(step.value, cluster=None, host=step.value, join=first))
+        assert joined.overlap == load_node(first).overlap != ()
+        assert plan(joined, "ITLRecovery", {}).step is step
+    renew(first, "ITLRecovery")
+    assert joined.overlap != load_node(joined.state).overlap == ()
+
+
+def test_a_renewal_that_was_planned_before_a_node_joined_is_planned_anew(make: Make) -> None:
+    first = make("first")
+    node = load_node(first)
+    chosen = plan(node, "ITLRecovery", {})
+    make("second", cluster=None, host="sub", join=first)
+    with pytest.raises(IdentityError, match=r"a node has joined, .* nothing was changed"):
+        carry_out(node, chosen)
+    assert load_node(first).overlap == ()
+
+
+def test_a_damaged_file_hinders_who_needs_its_key_alone(state: Path, renew: Renew) -> None:
+    held = load_node(state).own.certificates
+    for name in ("CAPF", "tomcat"):
+        identity_file(state, name).write_text("damaged")
+    assert load_node(state).own.certificates == held
+    assert run(["--state", str(state), "config", "check"]) == 0
+    renew(state, "tomcat")
+    assert (
+        load_node(state).own.certificates["tomcat"] == load_tls_identity(state, "tomcat").chain[0]
+    )
+    identity_file(state, "CallManager").write_text("damaged")
+    with pytest.raises(IdentityError, match=r"CallManager\.pem: no certificate"):
+        renew(state, "CallManager")
+    assert load_node(state).overlap == ()
+    assert run(["--state", str(state), "config", "check"]) == 2
 
 
 def test_callmanager_as_list_signer_takes_three_steps(make: Make, renew: Renew) -> None:

@@ -72,7 +72,7 @@ def test_there_is_no_readiness_without_lists(
         with pytest.raises(BlockingIOError):
             listening.recv(4096)
     assert failed.returncode == 2
-    assert "ITLRecovery.pem: no certificate" in failed.stderr
+    assert "ITLRecovery.pem: no readable private key" in failed.stderr
 
 
 def test_a_tvs_that_answers_nobody_feeds_no_watchdog(

@@ -6,13 +6,11 @@ import pytest
 
 from conf.signer import Signer
 from tests.phone.clusters import Cluster, self_signed
-from tftp import engine
 
 
 @pytest.fixture(autouse=True)
-def _phone_beside_its_server(monkeypatch) -> None:
-    """Whoever lingers for a datagram holds up a phone that runs in the same thread."""
-    monkeypatch.setattr(engine, "LINGER_SECONDS", 0.0)
+def _phone_beside_its_server(one_thread: None) -> None:
+    """Phones run in the thread of the servers they ask."""
 
 
 @pytest.fixture(scope="session")

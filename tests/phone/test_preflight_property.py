@@ -179,7 +179,6 @@ def test_preflight_and_phone_do_what_the_facts_demand(make_cluster, make_signer)
     @given(facts=DRAWN)
     @settings(
         max_examples=CASES,
-        deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow],
     )

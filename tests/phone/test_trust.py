@@ -133,7 +133,7 @@ def test_every_sast_held_may_sign(source):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_octet_of_a_list_can_be_changed(source, data):
     held = holding(itl=source.itl())
     octets = bytearray(source.itl(timestamp=1_800_000_000))
@@ -338,7 +338,7 @@ def test_a_strangers_configuration_needs_tvs_and_role_2_or_3(source, destination
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_octet_of_a_configuration_can_be_changed(source, data):
     octets = bytearray(signed(CONFIGURATION, source.callmanager))
     place = data.draw(st.integers(0, len(octets) - 1))

@@ -119,12 +119,6 @@ async def phone(service: Service, source: str | None = None):
 
 
 @pytest.fixture
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client is in the service's thread: nobody answers while the service lingers."""
-    monkeypatch.setattr("tftp.engine.LINGER_SECONDS", 0.0)
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A root with files of the lengths that are traps."""
     root = tmp_path / "root"

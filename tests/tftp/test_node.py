@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from conf import ConfError
 from conf.identity import load_signer
 from conf.node import load_node
 from conf.settings import OfferSettings, load_settings
@@ -17,7 +18,7 @@ from itl.encryption import decrypt_file
 from itl.signedfile import parse_signed_file
 from itl.signing import Verdict, verify
 from itl.trustlist import ITL_FILENAME, build_trust_list
-from lab.catalog import OfferError, node_catalog
+from lab.catalog import node_catalog
 from tests.daemons import new_node, serving
 from tests.tftp.conftest import Service, phone
 from tftp.client import get
@@ -138,5 +139,5 @@ def test_an_offer_that_cannot_be_used_is_named(node, entry, words):
     state = node[0]
     settings = load_settings(state)
     lists = msgspec.structs.replace(settings.lists, offers=(entry,))
-    with pytest.raises(OfferError, match=f"lists.offers: .*{words}"):
+    with pytest.raises(ConfError, match=f"lists.offers: .*{words}"):
         node_catalog(load_node(state), msgspec.structs.replace(settings, lists=lists))

@@ -169,7 +169,6 @@ class LossyTransfer(RuleBasedStateMachine):
 LossyTransfer.TestCase.settings = settings(
     max_examples=60,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 test_lossy_transfer = LossyTransfer.TestCase
