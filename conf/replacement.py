@@ -32,8 +32,10 @@ _AFTER = {
 }
 
 
-def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Node:
-    """Carry out the step of ``plan``; answers the node as it is then.
+def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> tuple[Path, ...]:
+    """Carry out the step of ``plan``; answers the folders of nodes that could not be told of it.
+
+    Those have lists with the old certificate until a daemon of this node reaches them.
 
     ``brought`` is a key and certificate made elsewhere, instead of a new self-signed one.
     ITLRecovery exists once in a cluster: its file is changed in the folders of all nodes, and
@@ -53,11 +55,12 @@ def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> Nod
                 "nothing was changed"
             )
         _check_together(owners, plan)
-        _carry_out(present, owners, plan, brought)
-    return load_node(node.state)
+        return _carry_out(present, owners, plan, brought)
 
 
-def _carry_out(node: Node, owners: Iterable[Path], plan: Plan, brought: TlsIdentity | None) -> None:
+def _carry_out(
+    node: Node, owners: Iterable[Path], plan: Plan, brought: TlsIdentity | None
+) -> tuple[Path, ...]:
     past = _histories(node)
     if plan.step in {Step.INTRODUCE, Step.REPLACE}:
         made = brought or make_identity(plan.name, node.host)
@@ -72,13 +75,16 @@ def _carry_out(node: Node, owners: Iterable[Path], plan: Plan, brought: TlsIdent
             read_certificate(identity_file(state, plan.name))
     for state in owners:
         _change(state, plan, made)
+    untold: dict[Path, None] = {}
     for state in owners:
         present = load_node(state)
         certificate = read_certificate(identity_file(state, plan.name))
         certificates = {**present.own.certificates, plan.name: certificate}
-        publish(present, replace(present.own, certificates=certificates))
+        own = replace(present.own, certificates=certificates)
+        untold |= dict.fromkeys(publish(present, own))
     for state, served_so_far in past.items():
         keep(load_node(state), served_so_far)
+    return tuple(untold)
 
 
 def _check_together(owners: Iterable[Path], plan: Plan) -> None:

@@ -120,10 +120,14 @@ def renew(
         return 0
     if not yes:
         _confirm(chosen)
-    after = carry_out(node, chosen, identity)
+    for untold in carry_out(node, chosen, identity):
+        terminal.say(
+            f"{untold} cannot be written: the lists there name the old {name} until a daemon of "
+            "this node can write there"
+        )
     if chosen.lost:
         terminal.say("phones that hold those lists are lost: their ITL has to be deleted by hand")
-    terminal.say(f"{name}: {_WORDS[chosen.step]}; done in {after.state}")
+    terminal.say(f"{name}: {_WORDS[chosen.step]}; done in {node.state}")
     if chosen.later:
         terminal.say(
             f"let every phone boot, then again: trustlab identity renew {name} ({chosen.later[0]})"

@@ -71,7 +71,8 @@ def renew(rsa_keys: Callable[[int], rsa.RSAPrivateKey]) -> Renew:
         chosen.check()
         makes = chosen.step in {Step.INTRODUCE, Step.REPLACE}
         brought = self_signed(name, node.host, rsa_keys(0)) if makes else None
-        return chosen, carry_out(node, chosen, brought)
+        carry_out(node, chosen, brought)
+        return chosen, load_node(state)
 
     return do
 
@@ -294,6 +295,17 @@ def test_two_renewals_at_once_do_not_mix(make: Make, renew: Renew) -> None:
     with pytest.raises(IdentityError, match="has renewed it meanwhile; nothing was changed"):
         carry_out(node, chosen, None)
     assert load_node(first).overlap == introduced
+
+
+def test_a_node_that_cannot_be_told_is_named(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = make("first")
+    second = make("second", cluster=None, host="sub", join=first)
+    (second / "cluster").rename(second / "away")
+    assert run(["--state", str(first), "identity", "renew", "TVS", "--yes", "--force"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{second} cannot be written: the lists there name the old TVS until" in said
 
 
 def test_a_node_that_joins_amid_a_renewal_is_in_step(make: Make, renew: Renew) -> None:
