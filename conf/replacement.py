@@ -28,7 +28,7 @@ _AFTER = {
     Step.INTRODUCE: {Step.REPLACE, Step.SWITCH},  # lists may be signed with another key there
     Step.SWITCH: {Step.RETIRE},
     Step.RETIRE: {Step.INTRODUCE, Step.REPLACE},
-    Step.REPLACE: {Step.INTRODUCE},
+    Step.REPLACE: set(),
 }
 
 
@@ -90,10 +90,16 @@ def _carry_out(
 def _check_together(owners: Iterable[Path], plan: Plan) -> None:
     """No node of the cluster may be behind ``plan``: a step that broke off has to be ended first.
 
-    One may be ahead: then it is this step that broke off.
+    One may be ahead: then it is this step that broke off. And none may have its lists signed by
+    what is replaced at once here: its phones would be lost.
     """
     for other in owners:
         step, *_ = next_step(load_node(other), plan.name)
+        if (plan.step, step) == (Step.REPLACE, Step.INTRODUCE):
+            raise IdentityError(
+                f"{plan.name}: it signs the lists of {other}, whose phones need it renewed in "
+                f"steps: trustlab --state {other} identity renew {plan.name}; nothing was changed"
+            )
         if step not in {plan.step, *_AFTER[plan.step]}:
             raise IdentityError(
                 f"{plan.name}: {plan.step} cannot be done, for in {other} the step before it broke "

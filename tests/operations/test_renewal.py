@@ -297,6 +297,25 @@ def test_two_renewals_at_once_do_not_mix(make: Make, renew: Renew) -> None:
     assert load_node(first).overlap == introduced
 
 
+def test_what_signs_lists_elsewhere_is_not_replaced_at_once(make: Make, renew: Renew) -> None:
+    first = make("first")
+    second = make("second", cluster=None, host="sub", join=first)
+    settings = second / "trustlab.toml"
+    text = settings.read_text()
+    assert 'list_signer = "ITLRecovery"' in text
+    settings.write_text(text.replace('list_signer = "ITLRecovery"', 'list_signer = "CallManager"'))
+    with pytest.raises(IdentityError, match=r"signs the lists of .*first, .* nothing was changed"):
+        renew(second, "ITLRecovery")
+    held = load_node(first).own.certificates["ITLRecovery"]
+    assert [renew(first, "ITLRecovery")[0].step for _ in range(3)] == [
+        Step.INTRODUCE,
+        Step.SWITCH,
+        Step.RETIRE,
+    ]
+    now = [load_node(state).own.certificates["ITLRecovery"] for state in (first, second)]
+    assert now[0] == now[1] != held
+
+
 def test_a_node_that_cannot_be_told_is_named(
     make: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
