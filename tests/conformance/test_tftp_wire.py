@@ -68,13 +68,14 @@ async def test_a_server_that_a_check_ended_fails_it_and_one_ended_before_tells_n
 
 
 @pytest.mark.parametrize(
-    ("answers", "verdict"), [(False, Verdict.INCONCLUSIVE), (True, Verdict.FAIL)]
+    ("answers", "patience", "verdict"),
+    [(False, 0.2, Verdict.INCONCLUSIVE), (True, 1.5, Verdict.FAIL)],
 )
 async def test_a_long_file_that_breaks_off_is_a_failure_and_a_silent_server_is_not(
-    ports, answers, verdict
+    ports, answers, patience, verdict
 ):
     ours, _ = ports
-    target = TftpTarget(ours.getsockname(), Known("x"), big=Known("big"), patience_seconds=0.2)
+    target = TftpTarget(ours.getsockname(), Known("x"), big=Known("big"), patience_seconds=patience)
     with pytest.RaisesGroup(Ruling) as told:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tftp_transfers.block_wrap.probe, target, Timeline())

@@ -159,7 +159,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_nobody_waits(serve) ->
         asked = Request(3, b"sess", issuer=name, serial=serial.to_bytes(20, "big"))
         nursery.start_soon(in_thread, flood, tvs.port, encode_request(asked) * 100)
         for _ in range(20):
-            with trio.fail_after(1):
+            with trio.fail_after(5):
                 answer = await verify("127.0.0.1", tvs.port, certificate=tvs.trusted.der)
             assert answer.status == 0
         event = await tvs.event("tvs.connection")
@@ -201,7 +201,7 @@ async def test_of_too_many_unfinished_handshakes_the_oldest_goes(serve) -> None:
 
 async def test_stop_lets_a_request_end_and_an_idle_client_go(serve) -> None:
     async with (
-        serve(drain_seconds=3) as tvs,
+        serve(drain_seconds=60) as tvs,
         connect("127.0.0.1", tvs.port) as idle,
         connect("127.0.0.1", tvs.port) as busy,
     ):
@@ -209,15 +209,12 @@ async def test_stop_lets_a_request_end_and_an_idle_client_go(serve) -> None:
         request = verify_octets(tvs.trusted.der)
         busy._tls.send(request[:50])
         await wait_all_tasks_blocked()  # the server has them
-        begin = trio.current_time()
         tvs.stop.set()
-        with trio.fail_after(1):
+        with trio.fail_after(10):  # nobody waits for the end of the drain
             assert await idle._receive() == b""
-        busy._tls.send(request[50:])
-        with trio.fail_after(1):
+            busy._tls.send(request[50:])
             assert (await busy._receive())[10:14] == b"\7\0\1\0"
             assert await busy._receive() == b""
-    assert trio.current_time() - begin < 2
     with pytest.raises(InquiryError, match="cannot be reached"):
         await verify("127.0.0.1", tvs.port, certificate=tvs.trusted.der)
 
@@ -227,7 +224,7 @@ async def test_a_drain_ends_by_its_deadline(serve) -> None:
         stuck._tls.send(verify_octets(tvs.trusted.der)[:50])
         await wait_all_tasks_blocked()  # the server has them
         tvs.stop.set()
-        with trio.fail_after(1):
+        with trio.fail_after(10):
             assert await stuck._receive() == b""
 
 
