@@ -26,7 +26,7 @@ from conf.identity import (
     read_identity,
     waiting_identity_file,
 )
-from conf.node import Member, Node, load_node, publish, write_member
+from conf.node import Member, Node, check_no_copy, load_node, publish, write_member
 from conf.running import claim_folder, is_running
 from conf.selfsigned import COMMON_NAME_LENGTH, make_identity
 from conf.settings import SETTINGS_FILE, load_settings
@@ -69,7 +69,9 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
         if (
             request.join is not None
         ):  # no other join, and no renewal, may change the cluster meanwhile
-            states = sorted(member.state for member in load_node(request.join).members)
+            joined = load_node(request.join)
+            check_no_copy(joined)
+            states = sorted(member.state for member in joined.members)
             for folder in map(identities_folder, states):
                 if folder.is_dir():  # else on another machine
                     claims.enter_context(claim_folder(folder))

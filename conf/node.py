@@ -62,6 +62,11 @@ class Node:
         """This node's public part."""
         return next(member for member in self.members if member.host == self.host)
 
+    @property
+    def others(self) -> tuple[Member, ...]:
+        """The other nodes of the cluster."""
+        return tuple(member for member in self.members if member.host != self.host)
+
 
 class _MemberRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What ``DIR/cluster/HOST.json`` holds."""
@@ -144,17 +149,44 @@ def write_member(folder_of: Path, member: Member) -> None:
 def publish(node: Node, member: Member) -> tuple[Path, ...]:
     """Put ``member`` into the folders of every node of the cluster on this machine.
 
-    Answers the folders that could not be written; the own one must be, else OSError.
+    Answers the folders that could not be written, or know another folder as this node's; the own
+    one must be written, else OSError.
     """
     write_member(node.state, member)
     missed = []
-    for other in node.members:
-        if other.host != node.host:
-            try:
+    for other in node.others:
+        try:
+            if _original(node, other) is None:
                 write_member(other.state, member)
-            except OSError:
-                missed.append(other.state)
+                continue
+        except OSError:
+            pass
+        missed.append(other.state)
     return tuple(missed)
+
+
+def check_no_copy(node: Node) -> None:
+    """Raise :class:`IdentityError` if ``node`` was copied from a folder that is still there.
+
+    A record of the cluster names folders: those of the original's nodes, which are not to change
+    with a copy.
+    """
+    for other in node.others:
+        original = _original(node, other)
+        if original is not None:
+            raise IdentityError(
+                f"{node.state}: a copy of {original}: its record of {other.host} names a node of "
+                f"the original's cluster, {other.state}; nothing was changed"
+            )
+
+
+def _original(node: Node, other: Member) -> Path | None:
+    """The folder that ``other`` knows as that of ``node``, if it is another one and there."""
+    try:
+        known = _read_member(cluster_folder(other.state) / f"{node.host}.json").state
+        return None if known.samefile(node.state) else known
+    except (OSError, IdentityError):  # it knows none, or one that has been moved
+        return None
 
 
 def _read_member(path: Path) -> Member:

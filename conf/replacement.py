@@ -18,7 +18,7 @@ from conf.identity import (
     read_certificate,
     waiting_identity_file,
 )
-from conf.node import Node, load_node, publish
+from conf.node import Node, check_no_copy, load_node, publish
 from conf.renewal import Anchors, Plan, Step, keep, next_step, served
 from conf.running import claim_folder
 from conf.selfsigned import make_identity
@@ -43,6 +43,7 @@ def carry_out(node: Node, plan: Plan, brought: TlsIdentity | None = None) -> tup
     step is ended by the same call again. A running daemon takes the change up by itself. Raises
     :class:`~conf.ConfError`, and OSError.
     """
+    check_no_copy(node)
     owners = _owners(node, plan.name)
     with ExitStack() as claims:
         for state in sorted(owners, key=Path.absolute):  # of two at once one gets them all
@@ -113,7 +114,7 @@ def _owners(node: Node, name: str) -> tuple[Path, ...]:
     if name != "ITLRecovery":
         return (node.state,)
     # this node is the last: as long as it has not changed, the next step is the same
-    states = (*(one.state for one in node.members if one.host != node.host), node.state)
+    states = (*(one.state for one in node.others), node.state)
     for state in states:
         folder = identity_file(state, name).parent  # files are replaced, not written over
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -127,10 +128,9 @@ def _owners(node: Node, name: str) -> tuple[Path, ...]:
 def _histories(node: Node) -> dict[Path, tuple[Anchors, ...]]:
     """What each node of the cluster on this machine has served: the lists of all of them change."""
     found = {node.state: served(node)}
-    for member in node.members:
-        if member.host != node.host:
-            with suppress(ConfError):  # it is on another machine, or gone: its lists are its own
-                found[member.state] = served(load_node(member.state))
+    for member in node.others:
+        with suppress(ConfError):  # it is on another machine, or gone: its lists are its own
+            found[member.state] = served(load_node(member.state))
     return found
 
 

@@ -228,7 +228,8 @@ class _Daemon:
             certificates=with_tvs_identities(node, self.plane.settings.tvs),
         )
         for missed in publish(node, own):
-            words = f"{missed} cannot be written: its phones may ask an old TVS port"
+            why = "cannot be written, or is of the cluster this node was copied from"
+            words = f"{missed} {why}: its phones may ask an old TVS port"
             self._say("cluster.unreachable", "stale", words)
         await self.plane.refresh()
 

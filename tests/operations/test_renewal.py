@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -314,6 +315,31 @@ def test_what_signs_lists_elsewhere_is_not_replaced_at_once(make: Make, renew: R
     ]
     now = [load_node(state).own.certificates["ITLRecovery"] for state in (first, second)]
     assert now[0] == now[1] != held
+
+
+def test_a_copy_of_a_cluster_changes_nothing_in_the_original(
+    make: Make, renew: Renew, tmp_path: Path
+) -> None:
+    first = make("first")
+    second = make("second", cluster=None, host="sub", join=first)
+
+    def octets() -> dict[Path, bytes]:
+        files = [path for path in second.rglob("*") if path.is_file()]
+        return {path: path.read_bytes() for path in files}
+
+    before = octets()
+    copy = shutil.copytree(first, tmp_path / "copy")
+    node = load_node(copy)
+    assert publish(node, replace(node.own, state=copy, tvs_port=1)) == (second,)
+    for name in ("ITLRecovery", "TVS"):
+        with pytest.raises(IdentityError, match=f"copy: a copy of {first}: .* nothing was changed"):
+            renew(copy, name)
+    with pytest.raises(IdentityError, match=f"copy: a copy of {first}"):
+        make("third", cluster=None, host="third", join=copy)
+    assert octets() == before
+    first.rename(tmp_path / "away")  # then it is no copy: the node has moved
+    renew(copy, "ITLRecovery")
+    assert octets() != before
 
 
 def test_a_node_that_cannot_be_told_is_named(
