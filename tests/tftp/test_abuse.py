@@ -110,6 +110,7 @@ def test_a_file_is_whole_however_many_others_come_and_go(blksize):
     while block <= len(octets) // blksize + 1:
         frames.transfers = 5000 - frames.transfers
         piece = frames.piece(content, blksize, block, windowed=False)
+        assert piece.first <= block <= piece.last
         rest = piece.frames[block - piece.first :]
         some = rest[: len(rest) // 2 + 1]  # it goes on with another piece before this one's end
         sent += b"".join(frame[4:] for frame in some)
