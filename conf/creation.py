@@ -66,9 +66,8 @@ def create_node(state: Path, request: Request, *, force: bool = False) -> Path |
     with ExitStack() as claims:
         if state.is_dir():
             claims.enter_context(claim_folder(state))
-        if (
-            request.join is not None
-        ):  # no other join, and no renewal, may change the cluster meanwhile
+        if request.join is not None:
+            # no other join, and no renewal, may change the cluster meanwhile
             joined = load_node(request.join)
             check_no_copy(joined)
             states = sorted(member.state for member in joined.members)

@@ -41,14 +41,16 @@ def acceptance(
     held = [each for each in (ctl, itl) if each is not None]
     if isinstance(document, TrustList) and ctl is None and (itl is None or itl.is_emptied):
         return Acceptance.NO_LIST if itl is None else Acceptance.ROLLED_BACK
-    named = [record for record in _signers(document, ctl, held) if _names(document, record)]
+    header = document.header
+    named = [record for record in _signers(document, ctl, held) if record.is_named_by(header)]
     if named:
         holds = any(signed_by(document, each.certificate, each.public_key) for each in named)
         return Acceptance.SIGNER_HELD if holds else Acceptance.OTHER_KEY
     tvs = [record for record in records_with(held, {Role.TVS}) if record.certificate]
     if not tvs:
         return Acceptance.NO_TVS
-    return Acceptance.IS_TVS if any(_names(document, each) for each in tvs) else Acceptance.ASKS_TVS
+    is_tvs = any(record.is_named_by(header) for record in tvs)
+    return Acceptance.IS_TVS if is_tvs else Acceptance.ASKS_TVS
 
 
 def records_with(lists: Iterable[TrustList], roles: Collection[int]) -> Iterator[Record]:
@@ -65,7 +67,3 @@ def _signers(
     yield from records_with(held, LIST_SIGNERS if is_list else FILE_SIGNERS)
     if isinstance(document, TrustList) and document.kind == "ITL" and ctl is not None:
         yield from records_with([ctl], {Role.CCM_TFTP})
-
-
-def _names(document: TrustList | SignedFile, record: Record) -> bool:
-    return record.is_named_by(document.header)

@@ -34,7 +34,7 @@ class Web:
         self, plane: TrustPlane, *, report: Reader, policy: ReplyPolicy | None, stop: trio.Event
     ) -> Iterator[Callable[..., Awaitable[object]]]:
         """What to start in the daemon's nursery."""
-        if self.http is self.https is None:
+        if self.http is None and self.https is None:
             return
         # a tenth of a daemon's start and of its memory, for those who want it
         from tftp.http import serve_http  # noqa: PLC0415

@@ -11,7 +11,7 @@ from tftp.names import host_of, host_text, peer_text
 from tftp.packets import ErrorCode, Request, encode_error
 from tftp.sockets import Address
 
-_WORDS = [code.words for code in ErrorCode]
+_WORDS = [code.words for code in ErrorCode]  # once, not for each refusal
 
 
 class Arrival(NamedTuple):

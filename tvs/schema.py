@@ -120,7 +120,10 @@ def writable(path: Path) -> bool:
 
 
 def _standing(path: Path) -> tuple[int, ...]:
-    """A value that differs after every write to the file; its last item: the octets of the log."""
+    """A value that differs after a write to the file, as far as the file system's clock tells.
+
+    Its last item is the log's size in octets.
+    """
     try:
         status = path.stat()
     except OSError as error:
